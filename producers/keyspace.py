@@ -3,22 +3,22 @@
 All keys of one lane share the hash tag `{p}`, where `p` is the first hex digit of the lane id and of every
 intent id in it: 16 partitions, and every script touches one slot of a Redis Cluster.
 
-| key                         | type   | time to live                  | holds                                 |
-|-----------------------------|--------|-------------------------------|---------------------------------------|
-| onelane:{p}:due             | zset   | permanent                     | lane → ms when to look again          |
-| onelane:{p}:sent:<queue>    | zset   | permanent                     | lane → seq of its outstanding turn    |
-| onelane:{p}:counters        | hash   | permanent                     | seq and claimed by queue, pending     |
-| onelane:{p}:dead            | zset   | permanent                     | intent id → ms of burial              |
-| onelane:{p}:queue:<lane>    | list   | while not empty               | waiting intent ids, head first        |
-| onelane:{p}:lane:<lane>     | hash   | a day, once asleep            | lease, fence, open write, journal     |
-| onelane:{p}:belief:<lane>   | string | REGISTRY_TTL                  | the recently written registry         |
-| onelane:{p}:memory:<lane>   | string | CONSENT_MEMORY                | last consent, versions of sources     |
-| onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done    | payload, progress, outcome            |
-| onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended   | intent id and content digest          |
-| onelane:{p}:answer:<op>     | string | two minutes                   | what to answer a repeated call        |
-| onelane:{p}:ext:<digest>    | hash   | its lock, then REGISTRY_TTL   | who works on an external id, its contact |
-| onelane:throttle            | string | until Intercom's window ends  | ms until which nobody calls           |
-| onelane:calls…              | string | one window of 10 s            | calls made in it (library `limits`)   |
+| key                         | type   | time to live                 | holds                               |
+| --------------------------- | ------ | ---------------------------- | ----------------------------------- |
+| onelane:{p}:due             | zset   | permanent                    | lane → ms when to look again        |
+| onelane:{p}:sent:<queue>    | zset   | permanent                    | lane → seq of its outstanding turn  |
+| onelane:{p}:counters        | hash   | permanent                    | seq and claimed by queue, pending   |
+| onelane:{p}:dead            | zset   | permanent                    | intent id → ms of burial            |
+| onelane:{p}:queue:<lane>    | list   | while not empty              | waiting intent ids, head first      |
+| onelane:{p}:lane:<lane>     | hash   | a day, once asleep           | lease, fence, open write, journal   |
+| onelane:{p}:belief:<lane>   | string | REGISTRY_TTL                 | the recently written registry       |
+| onelane:{p}:memory:<lane>   | string | CONSENT_MEMORY               | last consent, versions of sources   |
+| onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done   | payload, progress, outcome          |
+| onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended  | intent id and content digest        |
+| onelane:{p}:answer:<op>     | string | two minutes                  | what to answer a repeated call      |
+| onelane:{p}:ext:<digest>    | hash   | its lock, then REGISTRY_TTL  | who works on it, its contact        |
+| onelane:throttle            | string | until Intercom's window ends | ms until which nobody calls         |
+| onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
 
 Written by: submit (queue, intent, dedupe, sent, counters), the worker's lane scripts (all of those, and lane,
 belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls).

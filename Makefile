@@ -1,0 +1,61 @@
+# Onelane. `make demo` and `make test` create their own environment; a second run is fast.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+DEV_STAMP := $(VENV)/.dev-stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test unit acceptance lint types contracts format bench clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Onelane needs Python 3.11 or newer: make PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "Installing Onelane into $(VENV) …"
+	$(PIP) install --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	@echo "Installing Onelane and its development tools into $(VENV) …"
+	$(PIP) install --editable '.[dev]'
+	@touch $(STAMP) $@
+
+demo: $(STAMP) ## Play the user's stories twice: find-then-create, and Onelane
+	$(BIN)/onelane demo
+
+up: $(STAMP) ## Everything local: Redis, Intercom sandbox, worker, Flower
+	$(BIN)/onelane up
+
+test: lint types contracts unit acceptance ## Everything that must hold, on a real server and real processes
+
+unit: $(DEV_STAMP) ## The fast part of the tests
+	$(BIN)/python -m pytest --ignore=tests/acceptance --ignore=tests/cli
+
+acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
+	$(BIN)/python -m pytest tests/acceptance tests/cli
+
+lint: $(DEV_STAMP) ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+contracts: $(DEV_STAMP) ## Imports point one way
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_STAMP) ## Time and memory, measured on this machine
+	$(BIN)/python -m bench
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
