@@ -1,0 +1,132 @@
+"""What is told of an error: never an address; and how long a 429 asks us to wait."""
+
+from __future__ import annotations
+
+import json
+import re
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.identity import mask
+from worker.intercom.faults import faults_of, problem, retry_in_s, scrub
+
+NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
+NOW_S = 1_767_225_600
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no address", "no address"),
+        ("ann@example.test is taken", "a***@example.test is taken"),
+        ("email 'ann+1@example.test', ext x", "email 'a***@example.test', ext x"),
+        ("<Ann.B@Example.Test>", "<A***@Example.Test>"),
+        ("email=ann@example.test", "email=a***@example.test"),
+        ("/contacts/ann%40example.test", "/***@example.test"),
+        ("a@b@c.test", "a***@c.test"),
+        ("ü@example.test", "ü***@example.test"),
+    ],
+)
+def test_addresses_are_masked(text: str, shown: str) -> None:
+    assert scrub(text) == shown
+
+
+@given(st.text(), st.emails(), st.text())
+def test_no_address_survives(before: str, address: str, after: str) -> None:
+    local = address.rpartition("@")[0]
+    shown = scrub(f"{before} {address} {after}")
+    assert len(shown) <= 300
+    assert len(local) < 3 or f"{local}@" not in shown
+
+
+@given(st.from_regex(r"[a-z0-9.+_-]{3,20}@[a-z]{1,10}\.test", fullmatch=True))
+def test_an_ordinary_address_is_shown_as_everywhere(address: str) -> None:
+    assert scrub(f"the email {address} is taken") == f"the email {mask(address)} is taken"
+
+
+def test_a_problem_shows_status_code_and_masked_text() -> None:
+    faults = faults_of(json.dumps({"errors": [{"code": "conflict", "message": "ann@x.test"}]}).encode())
+    shown = problem("refused", 422, faults)
+    assert (shown.kind, shown.http_status, shown.code) == ("refused", 422, "conflict")
+    assert shown.message == "a***@x.test"
+
+
+@pytest.mark.parametrize("code", ["ann@x.test", "two words", "x" * 65, "", 3, None, ["conflict"]])
+def test_a_code_that_is_no_code_is_not_shown(code: object) -> None:
+    (fault,) = faults_of(json.dumps({"errors": [{"code": code}]}).encode())
+    assert fault.code is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"errors":null}',
+        b'{"errors":{"code":"x"}}',
+        b'{"errors":["x",null,1]}',
+        b"<!doctype html>",
+        b"\x80",
+        b'{"errors":[{"code":"x"}]',
+        b"[" * 100_000,
+        b'{"errors":[NaN]}',
+    ],
+)
+def test_no_envelope_no_faults(body: bytes) -> None:
+    assert faults_of(body) == ()
+
+
+def test_a_huge_envelope_is_cut() -> None:
+    body = json.dumps({"errors": [{"code": "x", "message": "y" * 1000}] * 10_000}).encode()
+    faults = faults_of(body)
+    assert len(faults) == 20
+    assert len(problem("refused", 400, faults).message or "") == 300
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param({}, 10, id="nothing said: a whole window"),
+        pytest.param({"date": NOW, "x-ratelimit-reset": str(NOW_S + 7)}, 7, id="reset by the answer's clock"),
+        pytest.param({"x-ratelimit-reset": str(NOW_S + 14)}, 9, id="reset by ours, which is 5 s ahead"),
+        pytest.param({"retry-after": "42"}, 42, id="retry-after in seconds"),
+        pytest.param(
+            {"date": NOW, "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, 30, id="retry-after as date"
+        ),
+        pytest.param(
+            {"date": NOW, "x-ratelimit-reset": str(NOW_S + 3), "retry-after": "20"}, 20, id="longer"
+        ),
+        pytest.param({"date": NOW, "x-ratelimit-reset": str(NOW_S)}, 1, id="now: not at once"),
+        pytest.param({"date": NOW, "x-ratelimit-reset": str(NOW_S - 50)}, 1, id="past"),
+        pytest.param({"date": NOW, "x-ratelimit-reset": str(NOW_S + 9_999)}, 10, id="two clocks: left out"),
+        pytest.param({"retry-after": "86400"}, 120, id="at most two minutes"),
+        pytest.param({"date": NOW, "x-ratelimit-reset": "soon", "retry-after": "-1"}, 10, id="nonsense"),
+        pytest.param({"date": "today", "x-ratelimit-reset": str(NOW_S + 14)}, 9, id="a date that is none"),
+    ],
+)
+def test_wait(headers: dict[str, str], seconds: float) -> None:
+    assert retry_in_s(headers, wall_s=NOW_S + 5) == seconds
+
+
+def test_without_any_clock_a_reset_says_nothing() -> None:
+    assert retry_in_s({"x-ratelimit-reset": str(NOW_S + 7)}, wall_s=None) == 10
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["date", "x-ratelimit-reset", "retry-after"]),
+        st.text() | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(format_datetime),
+    ),
+    st.none() | st.floats(0, 4e9),
+)
+def test_every_wait_is_bounded(headers: dict[str, str], wall_s: float | None) -> None:
+    assert 1 <= retry_in_s(headers, wall_s) <= 120
+
+
+def test_masking_leaves_no_at_sign_bare() -> None:
+    assert not re.search(r"[^*]@", scrub("x@y.test, longer.name@y.test; %40 @ "))

@@ -1,0 +1,191 @@
+"""The gateway when all goes well: what it sends, which connections it uses, what it leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from worker.core.operations import (
+    Create,
+    FindByExternalId,
+    Found,
+    NotSent,
+    Probe,
+    Read,
+    Refused,
+    Reply,
+    Stopped,
+    Throttled,
+    Unknown,
+)
+from worker.intercom import gateway as module
+
+CONTACT_ID = "6a0f00000000000000000001"
+LONG_S = 30.0
+SHORT_S = 0.5
+CREATE = Create({"role": "lead", "email": "ann@example.test"})
+READ = Read(CONTACT_ID)
+
+Serve = Callable[..., Any]
+Call = Callable[..., Any]
+
+
+def kind(reply: Reply) -> str:
+    assert isinstance(reply, (NotSent, Unknown, Refused, Stopped))
+    return reply.problem.kind
+
+
+# ── an answer ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_becomes_facts_aged_from_the_send(polite: Any, call: Call) -> None:
+    caller = call(polite.url)
+    caller.now_ms = 1_234_567
+
+    reply = caller.perform(READ)
+
+    assert isinstance(reply, Found)
+    assert (reply.facts.id, reply.facts.as_of_ms, reply.facts.source) == (CONTACT_ID, 1_234_567, "read")
+
+
+def test_a_request_carries_token_version_and_our_name(polite: Any, call: Call) -> None:
+    call(polite.url, intercom_version="2.16").perform(CREATE)
+
+    head, _, body = polite.received[0].partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert first == "POST /contacts HTTP/1.1"
+    assert body == b'{"role":"lead","email":"ann@example.test"}'
+    assert headers["authorization"] == "bearer secret"
+    assert headers["accept"] == headers["content-type"] == "application/json"
+    assert headers["intercom-version"] == "2.16"
+    assert headers["user-agent"].startswith("onelane/")
+
+
+def test_cookies_are_given_back(serve: Serve, call: Call) -> None:
+    def handler(connection: Any) -> None:
+        while connection.read_request():
+            connection.answer(headers="Set-Cookie: recent_write=1; Path=/\r\n")
+
+    server = serve(handler)
+    caller = call(server.url)
+    caller.perform(CREATE)
+    assert b"recent_write=1" not in server.received[0]
+    caller.perform(READ)
+    assert b"cookie: recent_write=1" in server.received[0].lower()
+
+
+def test_connections_are_kept_and_shared_by_threads(polite: Any, call: Call) -> None:
+    caller = call(polite.url, connections=2)
+
+    replies = [caller.start(READ) for _ in range(20)]
+
+    assert all(isinstance(reply.result(LONG_S), Found) for reply in replies)
+    assert len(polite.connections) <= 2
+
+
+def test_proxies_of_the_environment_are_not_used(
+    refused_url: str, polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, refused_url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert isinstance(call(polite.url).perform(READ), Found)
+
+
+def test_urls_are_not_logged(polite: Any, call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    call(polite.url).perform(FindByExternalId("ann@example.test"))
+    assert "example.test" not in caplog.text
+
+
+# ── connections ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_idle_connection_closed_by_the_server_does_not_cost_a_create(serve: Serve, call: Call) -> None:
+    def handler(connection: Any) -> None:
+        connection.read_request()
+        connection.answer()  # and close, without having said so
+
+    server = serve(handler)
+    caller = call(server.url)
+    for number in range(1, 6):
+        assert isinstance(caller.perform(CREATE), Found)
+        server.wait_ended(number)
+    assert len(server.connections) == 5
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used(
+    polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEPALIVE_S", 0.0)
+    caller = call(polite.url)
+    for _ in range(3):
+        assert isinstance(caller.perform(CREATE), Found)
+    assert len(polite.connections) == 3
+
+
+@pytest.mark.parametrize(
+    "status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"]
+)
+def test_a_redirect_is_not_followed(status: str, serve: Serve, call: Call) -> None:
+    def handler(connection: Any) -> None:
+        while connection.read_request():
+            connection.answer(b"", status, "Location: /elsewhere\r\n")
+
+    server = serve(handler)
+    reply = call(server.url).perform(CREATE)
+    assert isinstance(reply, Stopped)
+    assert server.received[0].count(b"HTTP/1.1") == 1
+
+
+def test_a_429_is_measured_by_the_answers_own_clock(serve: Serve, call: Call) -> None:
+    def handler(connection: Any) -> None:
+        connection.read_request()
+        when = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nX-RateLimit-Reset: 1767225607\r\n"
+        connection.answer(b"{}", "429 Too Many Requests", when)
+
+    reply = call(serve(handler).url).perform(READ)
+    assert isinstance(reply, Throttled)
+    assert reply.retry_in_s == 7
+
+
+# ── processes and threads ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_runs_before_the_first_call_and_nothing_after_close(polite: Any, call: Call) -> None:
+    def ours() -> list[str]:
+        return [t.name for t in threading.enumerate() if t.name == "onelane-intercom"]
+
+    caller = call(polite.url)
+    assert ours() == []
+    caller.perform(Probe())
+    assert ours() == ["onelane-intercom"]
+    caller.gateway.close()
+    assert ours() == []
+    polite.wait_ended(1)
+    caller.gateway.close()
+
+
+def test_a_forked_child_starts_anew(polite: Any, call: Call) -> None:
+    caller = call(polite.url)
+    assert isinstance(caller.perform(READ), Found)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork with threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(int(LONG_S))
+        os._exit(0 if isinstance(caller.perform(READ), Found) else 1)
+    assert os.waitpid(child, 0) == (child, 0)
+
+    assert isinstance(caller.perform(READ), Found)
+    assert len(polite.connections) >= 2
