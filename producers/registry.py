@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from producers.fields import ATTRIBUTE_PREFIX
 from producers.receipts import Latest
 
 
@@ -18,15 +21,23 @@ def latest_of(belief: bytes | str | None, now_ms: int) -> Latest | None:
     registry = json.loads(belief)
     primary = registry.get("primary")
     contact = next((known for known in registry.get("contacts", ()) if known["id"] == primary), None)
-    if contact is None or contact.get("as_of_ms") is None or contact.get("source") is None:
+    facts = None if contact is None else contact.get("facts")
+    if contact is None or not facts:
         return None
-    as_of_ms = int(contact["as_of_ms"])
+    as_of_ms = int(facts["as_of_ms"])
     return Latest(
         contact_id=contact["id"],
         role=contact["role"],
         external_id=contact.get("external_id"),
-        fields=contact.get("fields") or {},
-        source=contact["source"],
+        fields=_nested(facts.get("fields", {})),
+        source=facts.get("source", "read"),  # the worker leaves out what is the default
         as_of=datetime.fromtimestamp(as_of_ms / 1000, UTC),
         age_s=max(0, now_ms - as_of_ms) / 1000,
     )
+
+
+def _nested(paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Field paths as Intercom shows them: `custom_attributes.plan` as an entry of `custom_attributes`."""
+    fields = {path: value for path, value in paths.items() if not path.startswith(ATTRIBUTE_PREFIX)}
+    attributes = {path.removeprefix(ATTRIBUTE_PREFIX): paths[path] for path in paths if path not in fields}
+    return fields | {"custom_attributes": attributes} if attributes else fields

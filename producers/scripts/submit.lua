@@ -37,7 +37,6 @@ end
 
 local function send(name)
   local seq = text(redis.call('HINCRBY', counters, 'seq:' .. name, 1))
-  redis.call('ZREM', due, lane)
   redis.call('ZADD', sent[name], seq, lane)
   return { 'accepted', id, seq, name }
 end
@@ -76,7 +75,7 @@ redis.call('HINCRBY', counters, 'pending', 1)
 
 local name = outstanding()
 if name == 'bulk' and class == 'interactive' then
-  redis.call('ZREM', sent.bulk, lane)
+  redis.call('ZREM', sent.bulk, lane)  -- `due` stays: a double of that turn may hold the lane
   return send('interactive')
 end
 if name then return { 'accepted', id, '0', class } end
@@ -84,4 +83,5 @@ if name then return { 'accepted', id, '0', class } end
 if redis.call('ZSCORE', due, lane) and redis.call('HGET', lane_hash, 'yields') ~= '1' then
   return { 'accepted', id, '0', class }
 end
+redis.call('ZREM', due, lane)
 return send(class)

@@ -256,35 +256,36 @@ class TestWait:
 
 
 class TestLatest:
-    CONTACT: ClassVar[dict[str, Any]] = {
-        "id": "c1",
-        "role": "user",
-        "external_id": "7",
-        "fields": {"name": "Ann", "custom_attributes": {"plan": "pro"}},
-        "source": "written",
-    }
+    CONTACT: ClassVar[dict[str, Any]] = {"id": "c1", "role": "user", "external_id": "7"}
+    FIELDS: ClassVar[dict[str, Any]] = {"name": "Ann", "custom_attributes.plan": "pro"}
 
-    def believe(self, shop: Any, contact: dict[str, Any], primary: str | None = "c1") -> None:
-        belief = {"contacts": [{"id": "c0", "as_of_ms": None, "source": None}, contact], "primary": primary}
+    def believe(self, shop: Any, facts: dict[str, Any] | None, primary: str | None = "c1") -> None:
+        """What a worker stores: facts by field path, and nothing that is the default."""
+        contact = {**self.CONTACT, "facts": facts} if facts else self.CONTACT
+        belief = {"contacts": [{"id": "c0", "role": "lead"}, contact], "primary": primary}
         shop.redis.set(keyspace.belief(lane_id(normalise_email(ANN))), json.dumps(belief))
 
     def test_is_the_primary_contact_as_last_written_or_read(self, shop: Any) -> None:
         seconds, micros = shop.redis.time()
         as_of_ms = (seconds - 60) * 1000 + micros // 1000
-        self.believe(shop, {**self.CONTACT, "as_of_ms": as_of_ms})
+        self.believe(shop, {"fields": self.FIELDS, "as_of_ms": as_of_ms, "source": "written"})
         latest = shop.queue.latest("ANN@example.test ")
         assert (latest.contact_id, latest.role, latest.external_id) == ("c1", "user", "7")
-        assert latest.fields == self.CONTACT["fields"]
+        assert latest.fields == {"name": "Ann", "custom_attributes": {"plan": "pro"}}
         assert latest.source == "written"
         assert latest.as_of.timestamp() == pytest.approx(as_of_ms / 1000)
         assert 60 <= latest.age_s < 90
 
     def test_is_none_without_facts(self, shop: Any) -> None:
         assert shop.queue.latest(ANN) is None
-        self.believe(shop, {**self.CONTACT, "as_of_ms": None, "source": None})
+        self.believe(shop, None)
         assert shop.queue.latest(ANN) is None
-        self.believe(shop, {**self.CONTACT, "as_of_ms": 1}, primary=None)
+        self.believe(shop, {"as_of_ms": 1}, primary=None)
         assert shop.queue.latest(ANN) is None
+
+    def test_what_was_read_is_told_from_what_was_written(self, shop: Any) -> None:
+        self.believe(shop, {"as_of_ms": 1})
+        assert (shop.queue.latest(ANN).source, shop.queue.latest(ANN).fields) == ("read", {})
 
     def test_needs_an_address(self, shop: Any) -> None:
         with pytest.raises(InvalidIntent, match="email: is no email address"):

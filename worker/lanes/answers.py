@@ -1,0 +1,80 @@
+"""The scripts' answers as values. The word orders are those of the scripts' headers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from producers import identity
+from producers.keyspace import QueueName
+from producers.turns import Turn
+from worker.lanes.model import Grant, GrantedIntent, Settled, SettledStatus
+
+log = logging.getLogger(__name__)
+
+_GRANT_HEAD = 8
+_GRANT_INTENT = 5
+_TURN = 6
+
+
+def grant(lane: str, token: str, words: Sequence[str]) -> Grant:
+    """A grant of `_common.lua`."""
+    fence, now_ms, usable, open_write, commit, journal, belief, memory = words[:_GRANT_HEAD]
+    return Grant(
+        lane=lane,
+        token=token,
+        fence=int(fence),
+        now_ms=int(now_ms),
+        facts_usable=usable == "1",
+        open_write=open_write or None,
+        commit_until_ms=int(commit) if commit else None,
+        journal=journal or None,
+        belief=belief or None,
+        memory=memory or None,
+        intents=tuple(
+            GrantedIntent(id_, payload, int(accepted), int(attempts), int(kills))
+            for id_, payload, accepted, attempts, kills in _groups(words[_GRANT_HEAD:], _GRANT_INTENT)
+        ),
+    )
+
+
+def settled(held: Grant, words: Sequence[str]) -> Settled:
+    """The answer of settle and bury to the holder of `held`."""
+    status = cast(SettledStatus, words[0])
+    if status == "more":
+        return Settled(status, grant=grant(held.lane, held.token, words[1:]))
+    if status == "publish":
+        turn = _turn(held.lane, *words[1:])
+        return Settled(status, turn=turn) if turn else Settled("left")
+    return Settled(status)
+
+
+def turns(words: Sequence[str]) -> list[Turn]:
+    """The answer of due."""
+    found = (_turn(*group) for group in _groups(words, _TURN))
+    return [turn for turn in found if turn]
+
+
+def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: str) -> Turn | None:
+    try:
+        intent = json.loads(payload)
+        kind, who = str(intent["kind"]), identity.mask(identity.normalise_email(intent["email"]))
+    except (ValueError, KeyError, TypeError):
+        # Cannot happen to what the SDK stored. The other lanes must not suffer from it.
+        log.error("lane %s: the payload of intent %s is unreadable; no turn is published", lane, head)
+        return None
+    return Turn(
+        lane=lane,
+        head=head,
+        kind=kind,
+        who=who,
+        queue=cast(QueueName, queue),
+        seq=int(seq),
+        retries=int(attempts),
+    )
+
+
+def _groups(words: Sequence[str], size: int) -> Iterator[Sequence[Any]]:
+    return (words[start : start + size] for start in range(0, len(words), size))

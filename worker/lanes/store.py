@@ -1,0 +1,269 @@
+"""The lanes in Redis: claim a lane, work on it under its lease, end or postpone what waits in it.
+
+Every call is one script and one round trip. A call that must not happen twice takes an `op`, made by the
+caller from its token and a step number: a repeat with the same op changes nothing and answers the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from redis import Redis
+
+from producers import keyspace
+from producers.keyspace import BULK, INTERACTIVE, QueueName
+from producers.turns import Turn
+from worker.lanes import answers, views
+from worker.lanes.model import (
+    KEEP,
+    Checkpointed,
+    DeadLetter,
+    Fenced,
+    Grant,
+    LaneSettings,
+    LaneView,
+    Leaf,
+    Part,
+    PostponedState,
+    Refusal,
+    Refused,
+    Settled,
+    StillOpen,
+    TurnCounters,
+)
+from worker.lanes.scripts import Scripts
+
+Arg = str | int
+Words = list[str]
+
+
+class LaneStore:
+    """The lanes of one Redis. Safe to share between threads. Methods raise redis-py's errors, too."""
+
+    def __init__(self, redis: Redis, limits: LaneSettings) -> None:
+        self._redis = redis
+        self._limits = limits
+        self._scripts = Scripts(redis)
+
+    # --- under the lease ----------------------------------------------------------------------------------
+
+    def claim(self, lane: str, queue: QueueName, seq: int, token: str) -> Grant | Refused:
+        """Ask for the lane by the turn `seq` of `queue` (0: by no turn). `token` is new for every turn."""
+        args: list[Arg] = [lane, queue, seq, token, *self._granting(), self._limits.answer_ttl_ms]
+        words = self._run("claim", lane, token, [*args, self._limits.lane_idle_ttl_ms])
+        if words[0] == "granted":
+            return answers.grant(lane, token, words[1:])
+        return Refused(cast(Refusal, words[0]), int(words[1]) or None)
+
+    def renew(self, grant: Grant) -> bool:
+        """Count the lease from now. False: the lane is not yours any more."""
+        args: list[Arg] = [grant.lane, grant.token, grant.fence, self._limits.lease_ms]
+        return self._run("renew", grant.lane, grant.token, args)[0] == "ok"
+
+    def checkpoint(
+        self,
+        grant: Grant,
+        op: str,
+        *,
+        belief: Part = KEEP,
+        journal: Part = KEEP,
+        open_write: Part = KEEP,
+        commit_ms: int = 0,
+    ) -> Checkpointed:
+        """Record before a write, or what was learned. Renews the lease. Raises `Fenced`.
+
+        An `open_write` may commit until `commit_ms` from now. Give a write back that was provably never sent
+        by clearing it, and by passing the journal that stood before it: no other write can have been open.
+        """
+        limits = self._limits
+        args: list[Arg] = [
+            limits.lease_ms,
+            _part(belief),
+            limits.registry_ttl_ms,
+            _part(open_write),
+            commit_ms,
+        ]
+        words = self._owned("checkpoint", grant, op, [*args, _part(journal), limits.answer_ttl_ms])
+        return Checkpointed(now_ms=int(words[1]), commit_until_ms=int(words[2]) or None)
+
+    def settle(
+        self,
+        grant: Grant,
+        op: str,
+        ended: Sequence[tuple[str, str]],
+        belief: Part,
+        memory: Part,
+        want_more: bool,
+    ) -> Settled:
+        """End the intents `ended` (id, outcome JSON), head first; go on under the same lease, or release.
+
+        Clears journal and open write: all writes must have been answered. Raises `Fenced`.
+        """
+        args: list[Arg] = [
+            *self._granting(),
+            int(want_more),
+            *self._knowledge(belief, memory),
+            self._limits.status_ttl_ms,
+        ]
+        pairs = [word for pair in ended for word in pair]
+        words = self._owned("settle", grant, op, [*args, *self._lives(), *pairs])
+        return answers.settled(grant, words)
+
+    def postpone(
+        self,
+        grant: Grant,
+        op: str,
+        delay_ms: int,
+        state: PostponedState,
+        error: Part,
+        count_attempt: bool,
+        unknown_write: bool,
+        yields: bool,
+        journal: Part = KEEP,
+        belief: Part = KEEP,
+        memory: Part = KEEP,
+    ) -> int:
+        """Release the lane and look again after `delay_ms`; returns when (ms). Raises `Fenced`.
+
+        `unknown_write` keeps the open write and waits until it can no longer commit; else the open write is
+        cleared: answered, or provably never executed. `yields`: the head steps aside for whoever comes next
+        (it does not wait if somebody came since its grant). `error` None: the attempt did not fail. The lane
+        stays dirty.
+        """
+        args: list[Arg] = [delay_ms, state, _part(error), int(count_attempt), int(unknown_write), int(yields)]
+        rest: list[Arg] = [_part(journal), *self._knowledge(belief, memory), self._limits.answer_ttl_ms]
+        words = self._owned("postpone", grant, op, [*args, *rest])
+        return int(words[1])
+
+    def bury(
+        self,
+        grant: Grant,
+        op: str,
+        error: str,
+        outcome: str,
+        want_more: bool,
+        belief: Part = KEEP,
+        memory: Part = KEEP,
+    ) -> Settled:
+        """Make the head a dead letter; go on or release as `settle`. The lane stays dirty.
+
+        Raises `Fenced`, and `StillOpen` while a write may commit or the journal names the head.
+        """
+        args: list[Arg] = [*self._granting(), int(want_more), *self._knowledge(belief, memory)]
+        words = self._owned("bury", grant, op, [*args, grant.head.id, error, outcome, *self._lives()])
+        if words[0] == "open":
+            raise StillOpen(int(words[1]) or None)
+        return answers.settled(grant, words)
+
+    # --- the timer ----------------------------------------------------------------------------------------
+
+    def hand_out(self, partition: str, limit: int, seen_empty: Mapping[QueueName, int]) -> list[Turn]:
+        """Turns to publish: for lanes that are due, and for those whose turn was lost. `limit` is per cause.
+
+        `seen_empty`: for a broker queue found empty, its `turn_counters().seq` read before that look.
+        """
+        seen = [seen_empty.get(queue, 0) for queue in (INTERACTIVE, BULK)]
+        args: list[Arg] = [limit, self._limits.lost_after_turns, *seen, self._limits.lane_idle_ttl_ms]
+        return answers.turns(self._scripts.run("due", _partition_keys(partition), args))
+
+    def turn_counters(self, partition: str) -> TurnCounters:
+        """How far the turns of a partition have come."""
+        return views.turn_counters(self._redis, partition)
+
+    # --- external ids -------------------------------------------------------------------------------------
+
+    def take_leaf(self, external_id: str, grant: Grant) -> Leaf:
+        """Take or renew the lock on an external id. Busy: postpone, without counting an attempt."""
+        args: list[Arg] = [grant.lane, grant.fence, self._limits.leaf_ms]
+        word, detail = self._scripts.run("leaf_take", [keyspace.external_id(external_id)], args)
+        if word == "busy":
+            return Leaf(owned=False, busy_until_ms=int(detail), pointer=None)
+        return Leaf(owned=True, busy_until_ms=None, pointer=detail or None)
+
+    def give_leaf(self, external_id: str, grant: Grant, pointer: Part = KEEP) -> bool:
+        """Release the lock, before the lane, and store the pointer. False: not yours, nothing stored."""
+        args: list[Arg] = [grant.lane, grant.fence, _part(pointer), self._limits.registry_ttl_ms]
+        return self._scripts.run("leaf_give", [keyspace.external_id(external_id)], args)[0] == "ok"
+
+    # --- other lanes --------------------------------------------------------------------------------------
+
+    def revise_belief(self, lane: str, revise: Callable[[str], str]) -> None:
+        """Change what a lane believes without holding it; not if there is nothing. Keeps the belief's life.
+
+        A holder of that lane is not asked, and may store what it believes afterwards.
+        """
+        key = keyspace.belief(lane)
+
+        def rewrite(pipe: Any) -> None:
+            belief = pipe.get(key)
+            pipe.multi()
+            if belief is not None:
+                pipe.set(key, revise(belief), keepttl=True)
+
+        self._redis.transaction(rewrite, key)
+
+    # --- for people ---------------------------------------------------------------------------------------
+
+    def describe(self, lane: str) -> LaneView:
+        """The lane as it stands; read in two steps, so a busy lane may move in between."""
+        return views.describe(self._redis, lane)
+
+    def dead_letters(self, partition: str, limit: int = 100) -> list[tuple[str, int]]:
+        """(intent id, ms of burial) of a partition's dead letters, oldest first."""
+        return views.dead_letters(self._redis, partition, limit)
+
+    def dead_letter(self, intent_id: str) -> DeadLetter | None:
+        """One dead letter, whole; None if the intent is not dead."""
+        return views.dead_letter(self._redis, intent_id)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, lane: str, op: str, args: Sequence[Arg]) -> Words:
+        return self._scripts.run(name, _lane_keys(lane, op), args)
+
+    def _owned(self, name: str, grant: Grant, op: str, args: Sequence[Arg]) -> Words:
+        words = self._run(name, grant.lane, op, [grant.lane, grant.token, grant.fence, *args])
+        if words[0] == "fenced":
+            raise Fenced(f"lane {grant.lane}: {name} came too late")
+        return words
+
+    def _granting(self) -> list[Arg]:
+        return [self._limits.lease_ms, self._limits.fold_max, self._limits.schema]
+
+    def _lives(self) -> list[Arg]:
+        return [self._limits.dedupe_ttl_ms, self._limits.lane_idle_ttl_ms, self._limits.answer_ttl_ms]
+
+    def _knowledge(self, belief: Part, memory: Part) -> list[Arg]:
+        return [_part(belief), self._limits.registry_ttl_ms, _part(memory), self._limits.memory_ttl_ms]
+
+
+def _part(value: Part) -> str:
+    if value is KEEP:
+        return "keep"
+    return "clear" if value is None else value
+
+
+def _lane_keys(lane: str, op: str) -> list[str]:
+    partition = keyspace.partition_of(lane)
+    return [
+        keyspace.lane(lane),
+        keyspace.queue(lane),
+        *_shared_keys(partition),
+        keyspace.intent_prefix(partition),
+        keyspace.answer(lane, op),
+        keyspace.belief(lane),
+        keyspace.memory(lane),
+        keyspace.dedupe_prefix(partition),
+        keyspace.dead(partition),
+    ]
+
+
+def _partition_keys(partition: str) -> list[str]:
+    prefixes = [keyspace.lane_prefix(partition), keyspace.queue_prefix(partition)]
+    return [*prefixes, *_shared_keys(partition), keyspace.intent_prefix(partition)]
+
+
+def _shared_keys(partition: str) -> list[str]:
+    sent = [keyspace.sent(partition, queue) for queue in (INTERACTIVE, BULK)]
+    return [keyspace.due(partition), *sent, keyspace.counters(partition)]
