@@ -1,0 +1,119 @@
+"""`onelane up`: everything on one machine, used from another terminal, and gone at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.cli import state
+from worker.cli.stack import http_json
+from worker.sandbox.client import SandboxControl
+
+from .helpers import Onelane, is_alive, sessions_of
+
+UP = [sys.executable, "-W", "error", "-m", "worker.cli", "up", "--json"]
+PORTS = ["--redis-port", "0", "--sandbox-port", "0", "--flower-port", "0"]
+EMAIL = "ann@example.test"
+
+
+def wait_until(true: Callable[[], Any], timeout_s: float = 30) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until, "the condition did not come true"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`onelane up` and the addresses that it printed."""
+    environ = os.environ | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with subprocess.Popen(
+        [*UP, *PORTS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield process, json.loads(line)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: Onelane) -> None:
+    with running("--index-lag", "60") as (up, known):
+        started = sessions_of(up.pid)
+        sandbox = SandboxControl(known["sandbox"])
+
+        ended = anywhere("enqueue", "newsletter-opt-in", "--email", EMAIL, "--wait", "20", "--json")
+
+        assert (ended.code, ended.json["outcome"]["result"]) == (0, "created")
+        assert [one["email"] for one in sandbox.contacts()] == [EMAIL]
+        wait_until(lambda: ended.json["id"] in (http_json(f"{known['flower']}/api/tasks") or {}))
+        tasks = http_json(f"{known['flower']}/api/tasks")
+        assert isinstance(tasks, dict)
+        row = tasks[ended.json["id"]]
+        assert (row["name"], row["state"]) == ("contacts.newsletter_opt_in", "SUCCESS")
+        assert anywhere("lane", EMAIL).code == 0
+
+        up.send_signal(signal.SIGINT)
+        out, err = up.communicate(timeout=40)
+
+    assert (up.returncode, out, err) == (0, "", "")
+    assert len(started) == 4
+    assert not [one for one in started if is_alive(one)]
+    assert state.addresses() == {}
+
+
+def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
+    with running() as (up, _):
+        started = sessions_of(up.pid)
+        ps = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(up.pid)], capture_output=True, text=True)
+        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "worker.app worker" in line]
+        os.kill(int(worker), signal.SIGKILL)
+        _, err = up.communicate(timeout=40)
+
+    assert up.returncode == 1
+    assert err.startswith("onelane: Worker ended by itself with exit code -9\n")
+    assert not [one for one in started if is_alive(one)]
+
+
+def test_what_is_kept_in_data_is_there_again(anywhere: Onelane, tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept")
+    with running("--data", kept) as (up, _):
+        receipt = anywhere("enqueue", "lead-capture", "--email", EMAIL, "--wait", "20", "--json").json["id"]
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(40) == 0
+
+    with running("--data", kept):
+        assert anywhere("status", receipt, "--json").json["state"] == "done"
+
+
+def test_a_configured_redis_and_workspace_are_used(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONELANE_INTERCOM_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a token")
+    with running() as (up, known):
+        assert (known["redis"], known["sandbox"]) == (None, None)
+        assert len(sessions_of(up.pid)) == 2
+
+
+def test_a_port_that_is_taken(anywhere: Onelane, valkey_url: str) -> None:
+    port = valkey_url.rpartition(":")[2]
+
+    ended = anywhere("up", "--redis-port", port)
+
+    assert (ended.code, ended.err) == (
+        1,
+        f"onelane: port {port} is taken\n  Choose another one with --redis-port.\n",
+    )

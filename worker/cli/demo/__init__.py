@@ -1,0 +1,1 @@
+"""`onelane demo`: the users' stories, played by find-then-create and by Onelane, judged on the true state."""

@@ -1,0 +1,76 @@
+"""How a command ends: its exit code, and one human sentence that says what to do next.
+
+| code | meaning                                         |
+|------|-------------------------------------------------|
+| 0    | done                                            |
+| 1    | negative result: rejected, duplicates, unfit    |
+| 2    | bad input or usage                              |
+| 3    | not found                                       |
+| 4    | Redis or the broker is unreachable              |
+| 5    | the wait timed out                              |
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+DONE: Final = 0
+NEGATIVE: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+UNREACHABLE: Final = 4
+TIMED_OUT: Final = 5
+
+
+def fail(code: int, message: str, hint: str | None = None) -> NoReturn:
+    """Say what is wrong, and what to do about it, on standard error; end the command with this code."""
+    typer.echo(f"onelane: {message}", err=True)
+    if hint is not None:
+        typer.echo(f"  {hint}", err=True)
+    raise typer.Exit(code)
+
+
+class Commands(TyperGroup):
+    """A command line whose expected errors end in a sentence and a code, never in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            told = explain(error)
+            if told is None:
+                raise
+            fail(*told)
+
+
+def explain(error: Exception) -> tuple[int, str, str | None] | None:
+    """Code, sentence and advice for an error that may be expected; None for a fault of our own."""
+    from redis.exceptions import RedisError  # late: most commands end well
+
+    from producers import errors
+
+    match error:
+        case errors.InvalidIntent() | errors.DedupeMismatch():
+            return USAGE, str(error), None
+        case errors.BadSetting():
+            return USAGE, str(error), "Correct the environment variable and try again."
+        case errors.QueueFull():
+            return NEGATIVE, str(error), None
+        case errors.UnknownIntent():
+            return NOT_FOUND, str(error), None
+        case errors.WaitTimeout():
+            return TIMED_OUT, str(error), "It goes on; look again with `onelane status`."
+        case errors.QueueUnavailable():
+            return UNREACHABLE, str(error), _where_redis_is()
+        case RedisError():
+            return UNREACHABLE, f"Redis did not answer: {error}", _where_redis_is()
+    return None
+
+
+def _where_redis_is() -> str:
+    from worker.cli.config import where_redis_is
+
+    return where_redis_is()

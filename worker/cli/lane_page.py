@@ -1,0 +1,213 @@
+"""One lane as a page: read in two steps from Redis, told as a document, shown to a person.
+
+The document is what `--json` prints; the page for people is made from it and from nothing else. No address
+stands in it unmasked.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from worker.cli import output
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from worker.lanes.model import LaneView
+
+_POSTPONED = {"parked": "the line is stopped", "reconciling": "the index may not show everybody yet"}
+SHOWN = 20
+"""Waiting intents that are looked at one by one; of the rest the number is told."""
+
+
+def read(redis: Redis, lane: str, who: str) -> dict[str, Any] | None:
+    """The document of a lane; None if nothing at all is known of it."""
+    from worker.lanes import views
+
+    view = views.describe(redis, lane)
+    seconds, micros = redis.time()
+    known = (view.intents, view.holder, view.belief, view.memory, view.sent, view.due_ms, view.open_write)
+    if not any(known) and not view.dirty:
+        return None
+    return _document(view, _records(redis, view), who, seconds * 1000 + micros // 1000)
+
+
+def _records(redis: Redis, view: LaneView) -> list[dict[str, Any]]:
+    """Error and next attempt of the first that wait."""
+    from producers import keyspace, records
+
+    pipe = redis.pipeline(transaction=False)
+    shown = view.intents[:SHOWN]
+    for intent in shown:
+        pipe.hgetall(keyspace.intent(intent.id))
+    found = (records.status_of(one.id, fields) for one, fields in zip(shown, pipe.execute(), strict=True))
+    return [status.model_dump(mode="json") for status in found if status is not None]
+
+
+def _document(view: LaneView, waiting: list[dict[str, Any]], who: str, now_ms: int) -> dict[str, Any]:
+    belief, memory, journal = (_loaded(text) for text in (view.belief, view.memory, view.journal))
+    document: dict[str, Any] = {
+        "lane": view.lane,
+        "who": who,
+        "now_ms": now_ms,
+        "waiting": len(view.intents),
+        "intents": [_intent(status) for status in waiting],
+        "holder": _holder(view, now_ms),
+        "clean": not view.dirty,
+        "due_ms": view.due_ms,
+        "turn_sent": dict(view.sent),
+        "open_write": _loaded(view.open_write),
+        "commit_until_ms": view.commit_until_ms,
+        "journal": journal,
+        "contacts": [_contact(known, belief or {}, now_ms) for known in (belief or {}).get("contacts", ())],
+        "tombstones": (belief or {}).get("tombstones", {}),
+        "consent": (memory or {}).get("consent", {}),
+        "versions": (memory or {}).get("versions", {}),
+    }
+    document["why"] = why(document)
+    masked: dict[str, Any] = output.masked(document)
+    return masked
+
+
+def _intent(status: dict[str, Any]) -> dict[str, Any]:
+    names = ("id", "kind", "state", "attempts", "accepted_at", "next_attempt_at", "error")
+    return {name: status[name] for name in names}
+
+
+def _holder(view: LaneView, now_ms: int) -> dict[str, Any] | None:
+    if view.holder is None:
+        return None
+    holder = view.holder
+    return {"fence": holder.fence, "until_ms": holder.until_ms, "alive": holder.until_ms > now_ms}
+
+
+def _contact(known: dict[str, Any], belief: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    facts = known.get("facts") or {}
+    as_of_ms = facts.get("as_of_ms")
+    return {
+        "id": known.get("id"),
+        "role": known.get("role"),
+        "external_id": known.get("external_id"),
+        "chosen": known.get("id") == belief.get("primary"),
+        "confirmed": known.get("confirmed", True),
+        "facts": facts.get("fields"),
+        "facts_source": facts.get("source", "read") if facts else None,
+        "facts_age_s": None if as_of_ms is None else (now_ms - as_of_ms) / 1000,
+    }
+
+
+def why(page: dict[str, Any]) -> str:
+    """Why nothing more happens in this lane right now, or that it does."""
+    now_ms, due_ms = page["now_ms"], page["due_ms"]
+    until = "" if due_ms is None else f", looked at again {output.when((due_ms - now_ms) / 1000)}"
+    if page["holder"] is not None:
+        if page["holder"]["alive"]:
+            return "a worker is at it"
+        return f"its holder was cut off{until}; the next one goes on from what is recorded"
+    if not page["waiting"]:
+        return "asleep: nothing waits"
+    if page["commit_until_ms"] is not None and page["commit_until_ms"] > now_ms:
+        left = output.span((page["commit_until_ms"] - now_ms) / 1000)
+        return f"a write whose answer was lost may still take effect for {left}; nobody writes before that"
+    if page["journal"] is not None:
+        return f"whether its create took effect is not known yet{until}"
+    if due_ms is not None and due_ms > now_ms:
+        return _postponed(page) + until
+    if page["turn_sent"]:
+        return "its turn waits for a free worker"
+    return f"due{until}; if that was long ago, no worker is running"
+
+
+def _postponed(page: dict[str, Any]) -> str:
+    head: dict[str, Any] = page["intents"][0] if page["intents"] else {}
+    if (head.get("error") or {}).get("class") == "second_look":
+        return "nobody was found, which proves nothing yet: a second look follows"
+    return _POSTPONED.get(head.get("state", ""), "the last attempt failed")
+
+
+def _loaded(text: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        return {"unreadable": True}
+    return found if isinstance(found, dict) else None
+
+
+# ── for people ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def show(page: dict[str, Any]) -> None:
+    """The page."""
+    console = output.console()
+    console.print(f"{page['who']}  lane {page['lane']}", markup=False, style="bold")
+    console.print(f"  {page['why']}")
+    _show_holder(page)
+    if page["intents"]:
+        _show_waiting(page)
+    _show_contacts(page)
+    _show_memory(page)
+
+
+def _show_holder(page: dict[str, Any]) -> None:
+    holder, now_ms = page["holder"], page["now_ms"]
+    print_ = output.console().print
+    if holder is not None:
+        left = output.when((holder["until_ms"] - now_ms) / 1000)
+        print_(f"  lease {'ends' if holder['alive'] else 'ended'} {left}, fence {holder['fence']}")
+    if page["open_write"] is not None:
+        certain = output.when(((page["commit_until_ms"] or now_ms) - now_ms) / 1000)
+        print_(f"  open write: {page['open_write'].get('op', '?')}, certain {certain}")
+    if page["journal"] is not None:
+        looks = output.many(page["journal"].get("looks", 0), "look")
+        print_(f"  unknown create of a {page['journal'].get('role', '?')}, {looks} so far")
+    if not page["clean"]:
+        print_("  not settled cleanly: no write is skipped because of older facts")
+
+
+def _show_waiting(page: dict[str, Any]) -> None:
+    console = output.console()
+    console.print(f"\n[bold]Waiting[/]  {output.many(page['waiting'], 'intent')}, head first")
+    output.print_entries([_entry(one) for one in page["intents"]])
+    if page["waiting"] > len(page["intents"]):
+        console.print(f"… and {page['waiting'] - len(page['intents']):,} more")
+
+
+def _entry(intent: dict[str, Any]) -> tuple[list[str], str]:
+    tries = output.many(intent["attempts"], "attempt") if intent["attempts"] else ""
+    cells = [intent["id"], output.kebab(intent["kind"]), intent["state"], tries]
+    return cells, "" if intent["error"] is None else output.error_words(intent["error"])
+
+
+def _show_contacts(page: dict[str, Any]) -> None:
+    console = output.console()
+    console.print("\n[bold]Believed[/]" + ("" if page["contacts"] else "  nothing"))
+    for known in page["contacts"]:
+        words = [known["role"], known["id"]]
+        words += [f"external id {known['external_id']}"] if known["external_id"] else []
+        words += [] if known["confirmed"] else ["only seen in the index"]
+        console.print(f"  {', '.join(words)}", markup=False)
+        if known["facts"] is None:
+            console.print("    its fields are not known")
+            continue
+        age = "" if known["facts_age_s"] is None else f" {output.span(known['facts_age_s'])} ago"
+        console.print(f"    {known['facts_source']}{age}")
+        for path, value in sorted(known["facts"].items()):
+            if value is not None:
+                console.print(f"    {path} = {json.dumps(value, ensure_ascii=False)}", markup=False)
+    for gone, stone in page["tombstones"].items():
+        into = f" into {stone['into']}" if stone.get("into") else ""
+        console.print(f"  not to be used: {gone}, {stone.get('why')}{into}")
+
+
+def _show_memory(page: dict[str, Any]) -> None:
+    console = output.console()
+    if page["consent"]:
+        console.print("\n[bold]Last word on mail[/]")
+    for channel, word in page["consent"].items():
+        name = "all mail" if channel == "all" else f"subscription type {channel}"
+        said = "opted in" if word.get("opted_in") else "opted out"
+        ago = output.span((page["now_ms"] - word.get("at_ms", 0)) / 1000)
+        console.print(
+            f"  {name}: {said} {ago} ago{', still to be carried out' if word.get('pending') else ''}"
+        )

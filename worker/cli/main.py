@@ -1,0 +1,43 @@
+"""`onelane`: the command line. One module per group of commands; each imports what is heavy when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli import enqueue, inspection, run, up
+from worker.cli.demo.command import demo
+from worker.cli.exits import Commands
+
+app = typer.Typer(
+    name="onelane",
+    cls=Commands,
+    help="One lane per email address: a durable queue for everything you write to Intercom contacts.",
+    epilog=(
+        "Exit codes: 0 done · 1 negative result · 2 bad input · 3 not found · "
+        "4 Redis unreachable · 5 wait timed out"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show addresses
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_TRY, _SERVE, _USE, _LOOK = "Try it", "Serve", "Enqueue", "Look"
+
+app.command("demo", rich_help_panel=_TRY)(demo)
+app.command("up", rich_help_panel=_TRY)(up.up)
+app.command("worker", rich_help_panel=_SERVE)(run.worker)
+app.command("sandbox", rich_help_panel=_SERVE)(run.sandbox)
+app.command("enqueue", cls=enqueue.EnqueueCommand, rich_help_panel=_USE)(enqueue.enqueue)
+app.command("status", rich_help_panel=_LOOK)(inspection.status)
+app.command("lane", rich_help_panel=_LOOK)(inspection.lane)
+app.add_typer(inspection.dead_letters, name="dead", rich_help_panel=_LOOK)
+
+
+def main() -> None:
+    """Entry point."""
+    app(prog_name="onelane")
+
+
+if __name__ == "__main__":
+    main()
