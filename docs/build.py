@@ -1,4 +1,4 @@
-"""Fill in what the README shows of the code: `python docs/build.py` (settings), `--demo` (also a real demo run)."""
+"""Fill in what the README shows of the code: its settings, and with `--demo` the output of a real run."""
 
 from __future__ import annotations
 

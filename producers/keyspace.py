@@ -19,9 +19,12 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:ext:<digest>    | hash   | its lock, then REGISTRY_TTL  | who works on it, its contact        |
 | onelane:throttle            | string | until Intercom's window ends | ms until which nobody calls         |
 | onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
+| onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |
+| onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
 
 Written by: submit (queue, intent, dedupe, sent, counters), the worker's lane scripts (all of those, and lane,
-belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls).
+belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls), its breaker and
+its epoch.
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
@@ -40,10 +43,12 @@ BULK: Final[QueueName] = "bulk"
 QUEUES: Final[tuple[QueueName, ...]] = (INTERACTIVE, BULK)
 
 # Keys without a time to live, by the word after the hash tag; a test holds every other key to one.
-PERMANENT: Final = frozenset({"due", "sent", "counters", "dead"})
+PERMANENT: Final = frozenset({"due", "sent", "counters", "dead", "breaker", "epoch"})
 
 THROTTLE: Final = "onelane:throttle"
 CALLS: Final = "onelane:calls"
+BREAKER: Final = "onelane:breaker"
+EPOCH: Final = "onelane:epoch"
 
 
 def partition_of(lane_or_intent: str) -> str:

@@ -62,16 +62,19 @@ class QueueSettings(BaseModel):
     @property
     def broker(self) -> str:
         """The broker's URL, also when it is the same Redis."""
-        if self.broker_url is not None:
-            return self.broker_url
-        if self.redis_url.startswith("unix://"):
-            return _kombu_socket_url(self.redis_url)
-        return self.redis_url
+        return broker_of(self.redis_url, self.broker_url)
 
     @property
     def partition_max(self) -> int:
         """Most waiting intents of one partition."""
         return -(-self.pending_max // len(keyspace.PARTITIONS))
+
+
+def broker_of(redis_url: str, broker_url: str | None) -> str:
+    """The broker that goes with a Redis: a given one, or the same Redis in kombu's words."""
+    if broker_url is not None:
+        return broker_url
+    return _kombu_socket_url(redis_url) if redis_url.startswith("unix://") else redis_url
 
 
 def _kombu_socket_url(url: str) -> str:

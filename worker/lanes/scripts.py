@@ -19,6 +19,9 @@ NAMES: Final = (
     "due",
     "leaf_take",
     "leaf_give",
+    "breaker_ask",
+    "breaker_tell",
+    "epoch",
 )
 
 

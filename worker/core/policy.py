@@ -1,0 +1,24 @@
+"""The choices an operator may make about whose data wins, as plain values for the pure core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Defaults and meaning of every field are those of the setting of the same name."""
+
+    other_external_id: Literal["separate", "reject", "adopt"] = "separate"
+    revive: Literal["people", "always", "never"] = "people"
+    merge_leads: Literal["own", "all", "off"] = "own"
+    form_fields_on_user: Literal["overwrite", "keep"] = "overwrite"
+    optout_creates: bool = False
+    newsletter_subscription_types: tuple[str, ...] = ()
+    settle_window_ms: int = 600_000
+    registry_ttl_ms: int = 900_000
+    consent_memory_ms: int = 30 * 86_400_000
+    version_memory_ms: int = 86_400_000
+    fold_max: int = 50
+    fold_bytes: int = 65_536

@@ -1,0 +1,207 @@
+"""How a wish leaves the turn: settled, buried, or put back. Step 5 of an intent's life.
+
+Facts go into the registry only by a settle; a bury and a postpone leave pointers (R2). The external id's lock
+is given back before the lane, and kept when a write may still commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from producers.identity import lane_id
+from producers.receipts import Outcome
+from producers.turns import Turn
+from worker.core.belief import Belief, Memory
+from worker.core.knowledge import Knowledge, record
+from worker.core.operations import Problem
+from worker.core.outcomes import outcomes, rejected, superseded
+from worker.core.planner import Finish, Reject, Skip
+from worker.core.policy import Policy
+from worker.core.wish import Superseded, Wish, remembered
+from worker.lanes.model import KEEP, Grant, GrantedIntent, Part, PostponedState, Settled
+from worker.lanes.store import LaneStore
+from worker.leaf import Leaf, forget
+from worker.lease import Lease
+from worker.payloads import accepted, belief_of, error_json, journal_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One intent as a person sees it: what Flower shows in a row."""
+
+    id: str
+    kind: str
+    lane: str
+    who: str
+    """The masked address."""
+    attempts: int
+
+
+class Observer(Protocol):
+    """Is told how each intent fares, as it happens."""
+
+    def ended(self, row: Row, outcome: Outcome) -> None: ...
+
+    def buried(self, row: Row, outcome: Outcome) -> None: ...
+
+    def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One wish on its way: what is known, and what it has cost."""
+
+    wish: Wish
+    know: Knowledge
+    memory: Memory
+    calls: int = 0
+    operations: int = 0
+    trouble: Problem | None = None
+    """What went wrong with the create that is being reconciled, if it was made in this attempt."""
+
+
+class Endings:
+    """The endings of one turn's wishes. Every method returns the grant to go on with, or None."""
+
+    def __init__(
+        self,
+        store: LaneStore,
+        lease: Lease,
+        leaf: Leaf,
+        policy: Policy,
+        observer: Observer,
+        publish: Callable[[Turn], None],
+        wants_more: Callable[[int], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._leaf = leaf
+        self._policy = policy
+        self._observer = observer
+        self._publish = publish
+        self._wants_more = wants_more
+        self._clock = clock
+        self._ended = 0
+        self.buried = False
+        """A head was buried in this turn: facts are not to be trusted any more (R2)."""
+
+    def settle(self, attempt: Attempt, verdict: Finish | Skip) -> Grant | None:
+        """The wish holds, or nothing is to be done."""
+        now_ms = self._lease.now_ms()
+        finished = isinstance(verdict, Finish)
+        target = verdict.target if isinstance(verdict, Finish) else None
+        told = outcomes(attempt.wish, attempt.know, verdict, self._policy, attempt.calls)
+        memory = remembered(attempt.memory, attempt.wish, finished, self._policy, now_ms)
+        know = replace(attempt.know, missed_ms=None)
+        for contact_id, address in know.deeds.left.items():
+            forget(self._store, lane_id(address), contact_id)
+        self._leaf.give(know.contacts.get(target) if target else None)
+        return self._settled(told, record(know, target, self._policy, now_ms), to_json(memory))
+
+    def supersede(self, verdict: Superseded, know: Knowledge) -> Grant | None:
+        """The head came too late to matter; nothing was asked."""
+        primary = belief_of(self._lease.grant).primary
+        belief = record(know, primary, self._policy, self._lease.now_ms())
+        return self._settled([(verdict.id, superseded(verdict))], belief, KEEP)
+
+    def bury(self, verdict: Reject, know: Knowledge, calls: int) -> Grant | None:
+        """The head becomes a dead letter."""
+        self.buried = True
+        self._ended += 1
+        self._leaf.give()
+        self.clear_open_write(know)
+        outcome = rejected(verdict, calls)
+        problem = replace(verdict.problem or Problem(verdict.reason), kind=verdict.reason)
+        head, asked_at = self._lease.grant.head, self._clock()
+        settled = self._store.bury(
+            self._lease.grant,
+            self._lease.op(),
+            error_json(problem),
+            to_json(outcome),
+            self._wants_more(self._ended),
+            belief=to_json(self.pointers(know)),
+        )
+        self._observer.buried(self._row(head), outcome)
+        return self._go_on(settled, asked_at)
+
+    def postpone(
+        self,
+        attempt: Attempt,
+        delay_s: float,
+        state: PostponedState,
+        problem: Problem,
+        *,
+        counted: bool,
+        may_commit: bool = False,
+        yields: bool = False,
+        failed: bool = True,
+    ) -> Grant | None:
+        """The head stays; the lane is due after the delay, or when its open write can commit no more.
+
+        `failed`: the problem is this attempt's; else `status` goes on showing that of an earlier one.
+        """
+        now_ms = self._lease.now_ms()
+        unknown = may_commit or attempt.know.journal is not None
+        if not unknown:
+            self._leaf.give()
+        memory: Part = KEEP
+        if yields:  # who waits for a second look has spoken already
+            memory = to_json(remembered(attempt.memory, attempt.wish, False, self._policy, now_ms))
+        due_ms = self._store.postpone(
+            self._lease.grant,
+            self._lease.op(),
+            delay_ms=round(delay_s * 1000),
+            state=state,
+            error=error_json(problem) if failed else KEEP,
+            count_attempt=counted,
+            unknown_write=unknown,
+            yields=yields,
+            journal=journal_json(attempt.know.journal),
+            belief=to_json(self.pointers(attempt.know)),
+            memory=memory,
+        )
+        row = self._row(self._lease.grant.head)
+        self._observer.put_back(row, problem, state, max(0.0, (due_ms - now_ms) / 1000))
+        return None
+
+    def clear_open_write(self, know: Knowledge) -> None:
+        """The write was answered: nothing is open any more, but perhaps a create still to be reconciled."""
+        asked_at = self._clock()
+        self._store.checkpoint(
+            self._lease.grant, self._lease.op(), journal=journal_json(know.journal), open_write=None
+        )
+        self._lease.extended(asked_at)
+
+    def pointers(self, know: Knowledge) -> Belief:
+        """Who, but not what: the belief to store anywhere but in a settle."""
+        return record(know, None, self._policy, self._lease.now_ms()).without_facts()
+
+    def _settled(self, told: Sequence[tuple[str, Outcome]], belief: Belief, memory: Part) -> Grant | None:
+        self._ended += len(told)
+        rows = {granted.id: granted for granted in self._lease.grant.intents}
+        asked_at = self._clock()
+        settled = self._store.settle(
+            self._lease.grant,
+            self._lease.op(),
+            [(intent_id, to_json(outcome)) for intent_id, outcome in told],
+            to_json(belief),
+            memory,
+            self._wants_more(self._ended),
+        )
+        for intent_id, outcome in told:
+            self._observer.ended(self._row(rows[intent_id]), outcome)
+        return self._go_on(settled, asked_at)
+
+    def _go_on(self, settled: Settled, asked_at: float) -> Grant | None:
+        if settled.grant is not None:
+            self._lease.extended(asked_at)
+        if settled.turn is not None:
+            self._publish(settled.turn)
+        return settled.grant
+
+    def _row(self, granted: GrantedIntent) -> Row:
+        intent = accepted(granted).intent
+        return Row(granted.id, intent.kind, self._lease.grant.lane, intent.masked, granted.attempts)

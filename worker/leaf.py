@@ -1,0 +1,93 @@
+"""The leaf lock: an intent that names an external id also holds that id, whatever lane it is in.
+
+Two addresses may claim one external id at the same time. The lock belongs to the lane (its next holder takes
+it over at once), is tried and never waited for, and is given back before the lane. It outlives a lost write's
+last chance to commit, so that another lane cannot overtake it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from producers.identity import lane_id
+from worker.core.belief import Known
+from worker.core.knowledge import Knowledge
+from worker.lanes.model import KEEP, Fenced, Part
+from worker.lanes.store import LaneStore
+from worker.lease import Lease
+from worker.payloads import without_contact
+
+
+@dataclass(frozen=True, slots=True)
+class LeafBusy:
+    """Another lane is at work on the external id."""
+
+    left_s: float
+    """How long its lock may last, at most."""
+
+
+class Leaf:
+    """At most one external id at a time, for one turn."""
+
+    def __init__(self, store: LaneStore, lease: Lease) -> None:
+        self._store = store
+        self._lease = lease
+        self._held: str | None = None
+        self._home: str | None = None
+        """The lane of the address under which the registry knows the external id's contact."""
+
+    def take(self, external_id: str, know: Knowledge) -> Knowledge | LeafBusy:
+        """Lock it, and learn whom the registry knows by it."""
+        leaf = self._store.take_leaf(external_id, self._lease.grant)
+        if not leaf.owned:
+            return LeafBusy(max(0.0, ((leaf.busy_until_ms or 0) - self._lease.now_ms()) / 1000))
+        self._held, self._home = external_id, None
+        if leaf.pointer is None:
+            return know
+        pointer = json.loads(leaf.pointer)
+        self._home = pointer.get("lane")
+        return _pointed(know, pointer, external_id, self._lease.now_ms())
+
+    def hold(self) -> None:
+        """Renew the lock before a write. Raises `Fenced` if it was lost: then nothing may be written."""
+        if self._held is not None and not self._store.take_leaf(self._held, self._lease.grant).owned:
+            raise Fenced("the external id's lock was lost")
+
+    def give(self, contact: Known | None = None) -> None:
+        """Release the lock; `contact` is who holds the external id now, as far as we have written."""
+        if self._held is None:
+            return
+        pointer: Part = KEEP
+        if contact is not None:
+            lane = lane_id(contact.email) if contact.email else None
+            pointer = json.dumps({"id": contact.id, "role": contact.role, "lane": lane})
+            if self._home not in (None, lane):
+                forget(self._store, self._home, contact.id)
+        self._store.give_leaf(self._held, self._lease.grant, pointer)
+        self._held = None
+
+
+def forget(store: LaneStore, lane: str, contact_id: str) -> None:
+    """The contact has another address now: the lane of the old one must not write to it any more (R64).
+
+    If that lane is being served at this very moment, its holder may still store what it believes.
+    """
+    store.revise_belief(lane, lambda belief: without_contact(belief, contact_id))
+
+
+def _pointed(know: Knowledge, data: Mapping[str, Any], external_id: str, now_ms: int) -> Knowledge:
+    if data["id"] in know.contacts or data["id"] in know.tombstones:
+        return know
+    lead = data["role"] == "lead"
+    return know.with_contact(
+        Known(
+            id=data["id"],
+            role=data["role"],
+            external_id=None if lead else external_id,
+            alias=external_id if lead else None,
+            resolved_ms=now_ms,
+        )
+    )

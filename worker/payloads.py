@@ -1,0 +1,66 @@
+"""Between the lanes' JSON text and the core's values."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from pydantic import BaseModel
+
+from producers.intents import parse_intent
+from worker.core.belief import Belief, Journal, Memory
+from worker.core.operations import Problem
+from worker.core.wish import Accepted
+from worker.lanes.model import Grant, GrantedIntent, Part
+
+
+@lru_cache(maxsize=1024)  # a batch is folded again after every settle
+def accepted(granted: GrantedIntent) -> Accepted:
+    """A granted intent as the core sees it."""
+    intent = parse_intent(json.loads(granted.payload))
+    return Accepted(granted.id, intent, granted.accepted_at_ms, len(granted.payload))
+
+
+def belief_of(grant: Grant) -> Belief:
+    return Belief() if grant.belief is None else Belief.model_validate_json(grant.belief)
+
+
+def without_contact(belief: str, contact_id: str) -> str:
+    """A stored belief that knows nothing of this contact any more."""
+    known = Belief.model_validate_json(belief)
+    contacts = tuple(contact for contact in known.contacts if contact.id != contact_id)
+    primary = None if known.primary == contact_id else known.primary
+    return to_json(known.model_copy(update={"contacts": contacts, "primary": primary}))
+
+
+def memory_of(grant: Grant) -> Memory:
+    return Memory() if grant.memory is None else Memory.model_validate_json(grant.memory)
+
+
+def journal_of(grant: Grant) -> Journal | None:
+    """The pending create, and since when it can no longer commit."""
+    if grant.journal is None:
+        return None
+    journal = Journal.model_validate_json(grant.journal)
+    until_ms = journal.commit_until_ms or grant.commit_until_ms
+    return journal.model_copy(update={"commit_until_ms": until_ms})
+
+
+def to_json(value: BaseModel) -> str:
+    return value.model_dump_json(exclude_defaults=True)
+
+
+def journal_json(journal: Journal | None) -> Part:
+    """A journal as the lane stores it; None clears it."""
+    return None if journal is None else journal.model_dump_json(exclude_none=True)
+
+
+def error_json(problem: Problem) -> str:
+    """A problem as `status` shows it."""
+    error = {
+        "class": problem.kind,
+        "http_status": problem.http_status,
+        "code": problem.code,
+        "message": problem.message,
+    }
+    return json.dumps({name: value for name, value in error.items() if value is not None})

@@ -1,0 +1,375 @@
+"""One turn: serve one lane under its lease. The only loop, and the life of an intent in seven steps.
+
+    1. claim       the lane's lease, its waiting intents, and what is believed of the person
+    2. fold        the head, and the followers that go with it, become one wish
+    3. plan        the next step: an operation, or a verdict
+    4. perform     limiter, connection, record in Redis, send; the reply is learnt, and back to 3
+    5. settle      the wish holds: outcomes stored, belief stored, intents gone from the lane
+       postpone    not now: the head stays the head, and the lane is due again later
+       bury        never: the head becomes a dead letter, kept whole
+    6. go on       with what waits behind, for one slice
+    7. hand on     the lane sleeps, or its next turn goes to the end of the queue
+
+A turn that finds the lane busy, asleep or not yet due ends quietly: it was lost, doubled or late, and that
+changes nothing (law 1).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+import structlog
+from celery.utils.time import get_exponential_backoff_interval
+from redis import RedisError
+
+from producers.keyspace import QueueName
+from producers.turns import Turn
+from worker.breaker import Breaker, Gate, says_something
+from worker.core import operations as op
+from worker.core.belief import Journal
+from worker.core.handling import (
+    Blame,
+    GiveUp,
+    Handling,
+    Learn,
+    ProbeFirst,
+    StopTheLine,
+    TryAgain,
+    WaitFor,
+    after_probe,
+    handle,
+)
+from worker.core.knowledge import Knowledge, learn, recall
+from worker.core.planner import Finish, Reject, Retry, Skip, Wait, plan
+from worker.core.policy import Policy
+from worker.core.wish import Accepted, Superseded, fold
+from worker.ending import Attempt, Endings, Observer
+from worker.lanes.model import Fenced, Grant, Part, Refused
+from worker.lanes.store import LaneStore
+from worker.leaf import Leaf, LeafBusy
+from worker.lease import Heartbeat, Lease
+from worker.payloads import accepted, belief_of, error_json, journal_json, journal_of, memory_of, to_json
+from worker.performer import Performed, Performer, WriteRecord
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The knobs of a turn; meaning and defaults are those of the settings of the same names."""
+
+    lease_s: float
+    slice_s: float
+    slice_intents: int
+    max_attempts: int
+    max_kills: int
+    backoff_base_s: float
+    backoff_cap_s: float
+    parked_retry_s: float
+    max_operations: int = 40
+    """Calls after which a wish is put back: no rule needs that many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What a turn works with; made by the composition root."""
+
+    store: LaneStore
+    breaker: Breaker
+    performer: Performer
+    heartbeat: Heartbeat
+    publish: Callable[[Turn], None]
+    policy: Policy
+    timing: Timing
+    epoch_ms: Callable[[], int | None] = lambda: None
+    """When Redis last may have lost a moment, on its own clock; None: never."""
+    clock: Callable[[], float] = time.monotonic
+
+
+def serve(deps: Dependencies, lane: str, queue: QueueName, seq: int, observer: Observer) -> Refused | None:
+    """Serve the lane for one slice. Returns why not, if there was nothing to do here.
+
+    Redis' errors go through: whatever was under way, the lease ends and the lane is due again.
+    """
+    asked_at = deps.clock()
+    claimed = deps.store.claim(lane, queue, seq, uuid4().hex)
+    if isinstance(claimed, Refused):
+        log.debug("nothing to do", lane=lane, reason=claimed.reason)
+        return claimed
+    lease = Lease(claimed, asked_at, deps.timing.lease_s, deps.clock)
+    with deps.heartbeat.hold(lease):
+        try:
+            _Slice(deps, lease, observer).serve()
+        except Fenced as fenced:  # somebody else has the lane: whatever is left is theirs
+            log.warning("lane lost", lane=lane, detail=str(fenced))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The attempt is over; the grant to go on with, if any."""
+
+    grant: Grant | None
+
+
+class _Slice:
+    """The part of a turn that has the lane."""
+
+    def __init__(self, deps: Dependencies, lease: Lease, observer: Observer) -> None:
+        self._deps = deps
+        self._lease = lease
+        self._until = deps.clock() + deps.timing.slice_s
+        self._alone: frozenset[str] = frozenset()
+        """Members of a fold that was refused: they go one by one (R95)."""
+        self._leaf = Leaf(deps.store, lease)
+        self._gate = Gate()
+        self._end = Endings(
+            deps.store,
+            lease,
+            self._leaf,
+            deps.policy,
+            observer,
+            deps.publish,
+            self._wants_more,
+            deps.clock,
+        )
+
+    def serve(self) -> None:
+        grant: Grant | None = self._lease.grant
+        while grant is not None:
+            self._lease.grant = grant
+            grant = self._one_wish(grant)
+
+    # ── fold ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _one_wish(self, grant: Grant) -> Grant | None:
+        """Fold, work, and end or postpone. The next grant, if the slice goes on."""
+        batch = tuple(accepted(granted) for granted in grant.intents)
+        know = self._recalled(batch[0], grant)
+        policy = replace(self._deps.policy, fold_max=1) if batch[0].id in self._alone else self._deps.policy
+        memory = memory_of(grant)
+        wish = fold(batch, memory, policy, self._lease.now_ms())
+        if isinstance(wish, Superseded):
+            return self._end.supersede(wish, know)
+        attempt = Attempt(wish, know, memory)
+        self._gate = self._deps.breaker.ask()
+        if self._gate.shut:
+            return self._park(attempt, op.Problem(self._gate.word, message="the line is stopped"))
+        hopeless = self._hopeless(grant)
+        if hopeless is not None:
+            return self._give_up(attempt, hopeless)
+        if wish.external_id is not None:
+            taken = self._leaf.take(wish.external_id, know)
+            if isinstance(taken, LeafBusy):
+                return self._wait_for_leaf(attempt, taken)
+            attempt.know = taken
+        try:
+            return self._work(attempt)
+        except (Fenced, RedisError):
+            raise
+        except Exception as error:  # a fault of ours must not hold the lane for ever, nor pass in silence
+            log.exception("a rule failed", lane=grant.lane)
+            problem = op.Problem("internal_error", message=type(error).__name__)
+            return self._try_again(attempt, TryAgain(problem, may_commit=True))
+
+    def _recalled(self, head: Accepted, grant: Grant) -> Knowledge:
+        belief = belief_of(grant)
+        if not grant.facts_usable or self._end.buried:
+            belief = belief.without_facts()
+        intent = head.intent
+        return recall(
+            intent.address,
+            intent.external_id,
+            belief,
+            journal_of(grant),
+            self._deps.policy,
+            self._lease.now_ms(),
+            self._deps.epoch_ms(),
+        )
+
+    def _hopeless(self, grant: Grant) -> Reject | None:
+        """The head had its chances. Never while a create of it is unknown: that is reconciled first."""
+        timing = self._deps.timing
+        if grant.journal is not None:
+            return None
+        if grant.kills >= timing.max_kills:
+            problem = op.Problem("killed_worker", message=f"its worker died {grant.kills} times")
+            return Reject("killed_worker", problem)
+        if grant.attempts > timing.max_attempts:
+            problem = op.Problem("upstream_error", message=f"gave up after {grant.attempts - 1} attempts")
+            return Reject("upstream_error", problem)
+        return None
+
+    def _wait_for_leaf(self, attempt: Attempt, busy: LeafBusy) -> Grant | None:
+        delay_s = min(max(busy.left_s, 0.05), random.uniform(0.1, 0.5))
+        problem = op.Problem("external_id_busy", message="another address is at work on this external id")
+        return self._end.postpone(attempt, delay_s, "retrying", problem, counted=False)
+
+    # ── plan and perform ──────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self, attempt: Attempt) -> Grant | None:
+        while True:
+            step = plan(attempt.wish, attempt.know, attempt.memory, self._deps.policy, self._lease.now_ms())
+            match step:
+                case Finish() | Skip():
+                    return self._end.settle(attempt, step)
+                case Reject():
+                    return self._end.bury(step, attempt.know, attempt.calls)
+                case Wait():
+                    return self._wait(attempt, step)
+                case Retry(why=why):
+                    return self._try_again(attempt, TryAgain(op.Problem(why), may_commit=False))
+                case _:
+                    ended = self._ask(attempt, step)
+                    if ended is not None:
+                        return ended.grant
+
+    def _ask(self, attempt: Attempt, operation: op.Operation) -> _Ended | None:
+        """Perform and learn. Something only if the reply ends the attempt."""
+        attempt.operations += 1
+        if attempt.operations > self._deps.timing.max_operations:
+            log.error("too many calls for one wish", lane=self._lease.grant.lane)
+            return _Ended(self._try_again(attempt, TryAgain(op.Problem("too_many_calls"), may_commit=False)))
+        performed = self._perform(attempt, operation)
+        handling = handle(operation, performed.reply)
+        if self._stops_the_line(performed.reply) and isinstance(handling, TryAgain):
+            return _Ended(self._park(attempt, handling.problem, may_commit=handling.may_commit))
+        return self._digest(attempt, operation, performed, handling)
+
+    def _stops_the_line(self, reply: op.Reply) -> bool:
+        """Tell the breaker, if the reply says something about everybody's calls; is it open now?"""
+        if not says_something(reply, self._gate):
+            return False
+        problem: op.Problem = getattr(reply, "problem", op.Problem("ok"))
+        stopped = self._deps.breaker.tell(self._lease.grant.lane, reply, error_json(problem))
+        self._gate = Gate("streak" if getattr(reply, "problem", None) else "closed")
+        return stopped
+
+    def _perform(self, attempt: Attempt, operation: op.Operation) -> Performed:
+        performer, lease = self._deps.performer, self._lease
+        if isinstance(operation, op.ListTypes):
+            needed = frozenset(channel for channel in attempt.wish.words if channel.isdigit())
+            return performer.types(needed, lease)
+        attempt.calls += 1
+        match operation:
+            case op.Search() | op.FindByExternalId() | op.Read() | op.ListSubscriptions() | op.Probe():
+                return performer.read(operation, lease)
+        self._leaf.hold()
+        performed = performer.write(operation, lease, self._record(attempt, operation))
+        if isinstance(operation, op.Create) and isinstance(performed.reply, op.Unknown):
+            journal = self._journal(attempt, operation, performed.sent_ms, performed.commit_until_ms)
+            attempt.know = replace(attempt.know, journal=journal)
+        return performed
+
+    def _record(self, attempt: Attempt, operation: op.WriteOperation) -> WriteRecord:
+        journal: Part = None
+        if isinstance(operation, op.Create):
+            journal = journal_json(self._journal(attempt, operation, self._lease.now_ms(), None))
+        return WriteRecord(attempt.wish.ids, to_json(self._end.pointers(attempt.know)), journal)
+
+    def _journal(
+        self, attempt: Attempt, create: op.Create, sent_ms: int, commit_until_ms: int | None
+    ) -> Journal:
+        before = attempt.know.journal
+        return Journal(
+            intents=attempt.wish.ids,
+            role=create.body["role"],
+            external_id=create.body.get("external_id"),
+            body=dict(create.body),
+            sent_ms=before.sent_ms if before else sent_ms,
+            commit_until_ms=commit_until_ms,
+        )
+
+    def _digest(
+        self, attempt: Attempt, operation: op.Operation, performed: Performed, handling: Handling
+    ) -> _Ended | None:
+        match handling:
+            case Learn():
+                if isinstance(performed.reply, op.Unknown):
+                    attempt.trouble = performed.reply.problem
+                attempt.know = learn(attempt.know, operation, performed.reply, performed.sent_ms)
+                return None
+            case TryAgain():
+                if handling.learn:
+                    attempt.know = learn(attempt.know, operation, performed.reply, performed.sent_ms)
+                return _Ended(self._try_again(attempt, handling))
+            case WaitFor(retry_in_s=wait_s, problem=problem):
+                delay_s = wait_s + random.uniform(0, min(1.0, wait_s))
+                return _Ended(self._end.postpone(attempt, delay_s, "retrying", problem, counted=False))
+            case StopTheLine(problem=problem):
+                return _Ended(self._park(attempt, problem))
+            case ProbeFirst(problem=problem):
+                probed = self._deps.performer.read(op.Probe(), self._lease)
+                return self._digest(attempt, operation, performed, after_probe(problem, probed.reply))
+            case Blame(problem=problem):
+                return _Ended(self._blame(attempt, problem))
+            case GiveUp(reason=reason, problem=problem):
+                return _Ended(self._end.bury(Reject(reason, problem), attempt.know, attempt.calls))
+
+    # ── not now, or not so ────────────────────────────────────────────────────────────────────────────────
+
+    def _blame(self, attempt: Attempt, problem: op.Problem) -> Grant | None:
+        """R95: nothing was written. A fold goes again one by one, so that only the guilty one is blamed."""
+        know = replace(attempt.know, journal=None)
+        if len(attempt.wish.members) == 1:
+            return self._end.bury(Reject("refused", problem), know, attempt.calls)
+        self._alone = frozenset(attempt.wish.ids)
+        self._end.clear_open_write(know)
+        return replace(self._lease.grant, journal=None, belief=to_json(self._end.pointers(know)))
+
+    def _wait(self, attempt: Attempt, verdict: Wait) -> Grant | None:
+        delay_s = max(0.0, (verdict.until_ms - self._lease.now_ms()) / 1000)
+        pending = attempt.know.journal
+        if pending is not None:
+            looked = pending.model_copy(update={"looks": pending.looks + 1})
+            attempt.know = replace(attempt.know, journal=looked)
+        return self._end.postpone(
+            attempt,
+            delay_s,
+            "reconciling",
+            attempt.trouble or op.Problem(verdict.why),
+            counted=False,
+            yields=verdict.why == "second_look",
+            failed=attempt.trouble is not None or pending is None,
+        )
+
+    def _try_again(self, attempt: Attempt, again: TryAgain) -> Grant | None:
+        attempts, unknown = self._lease.grant.attempts, again.may_commit or attempt.know.journal is not None
+        if attempts >= self._deps.timing.max_attempts and not unknown:
+            return self._give_up(attempt, Reject("upstream_error", again.problem))
+        delay_s = self._backoff_s(attempts)
+        return self._end.postpone(
+            attempt, delay_s, "retrying", again.problem, counted=True, may_commit=again.may_commit
+        )
+
+    def _give_up(self, attempt: Attempt, verdict: Reject) -> Grant | None:
+        """Bury the head, unless it is not its fault: an outage makes no dead letters."""
+        if verdict.reason == "upstream_error":
+            probed = self._deps.performer.read(op.Probe(), self._lease).reply
+            if not isinstance(probed, (op.Done, op.Forbidden)):
+                return self._park(attempt, getattr(probed, "problem", op.Problem("outage")))
+        return self._end.bury(verdict, attempt.know, attempt.calls)
+
+    def _park(self, attempt: Attempt, problem: op.Problem, *, may_commit: bool = False) -> Grant | None:
+        """Nobody can be served now: no attempt is counted, and the line goes on when a trial succeeds."""
+        delay_s = random.uniform(0.5, 1.0) * self._deps.timing.parked_retry_s
+        return self._end.postpone(attempt, delay_s, "parked", problem, counted=False, may_commit=may_commit)
+
+    def _backoff_s(self, attempts: int) -> float:
+        """Full jitter; worked out in milliseconds, so that short test windows keep their jitter."""
+        timing = self._deps.timing
+        base_ms, cap_ms = round(timing.backoff_base_s * 1000), round(timing.backoff_cap_s * 1000)
+        doublings = min(attempts - 1, 30)
+        delay_ms = get_exponential_backoff_interval(base_ms, doublings, cap_ms, full_jitter=True)
+        return float(delay_ms) / 1000
+
+    def _wants_more(self, ended: int) -> bool:
+        return (
+            self._deps.clock() < self._until
+            and ended < self._deps.timing.slice_intents
+            and not self._lease.lost
+        )
