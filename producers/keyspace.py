@@ -23,8 +23,8 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
 
 Written by: submit (queue, intent, dedupe, sent, counters), the worker's lane scripts (all of those, and lane,
-belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls), its breaker and
-its epoch.
+belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls), its breaker,
+and its epoch.
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
