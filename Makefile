@@ -1,5 +1,5 @@
 # Onelane. `make demo` and `make test` create their own environment; a second run is fast.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
