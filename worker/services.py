@@ -20,6 +20,7 @@ from producers.turns import Turn
 from worker.breaker import Breaker
 from worker.core.policy import Policy
 from worker.epoch import Epochs
+from worker.history import History
 from worker.intercom.gateway import Gateway
 from worker.intercom.limiter import Limiter
 from worker.lanes.model import DAY_MS, LaneSettings
@@ -86,6 +87,10 @@ class Services:
         return RowEvents(self.app)
 
     @cached_property
+    def history(self) -> History:
+        return History(self.redis, _ms(self.settings.status_ttl_s))
+
+    @cached_property
     def turns(self) -> Dependencies:
         settings = self.settings
         performer = Performer(
@@ -112,9 +117,9 @@ class Services:
 
     def empty_queues(self) -> frozenset[QueueName]:
         """The broker queues in which nothing waits."""
-        with self.app.connection_for_read() as connection:
+        with self.app.pool.acquire(block=True) as connection:
             channel = connection.default_channel
-            return frozenset(q for q in keyspace.QUEUES if _is_empty(connection, channel, q))
+            return frozenset(queue for queue in keyspace.QUEUES if _is_empty(channel, queue))
 
     def due_timer(self) -> DueTimer:
         return DueTimer(
@@ -134,12 +139,11 @@ class Services:
             self.redis.close()
 
 
-def _is_empty(connection: Any, channel: Any, queue: QueueName) -> bool:
+def _is_empty(channel: Any, queue: QueueName) -> bool:
+    """Declared as `celery_queue` does, and not passively: a queue that nobody has used yet is no error."""
     name = keyspace.broker_queue(queue)
-    try:
-        return bool(channel.queue_declare(queue=name, passive=True).message_count == 0)
-    except connection.channel_errors:  # no such queue: nothing waits in it
-        return True
+    declared = channel.queue_declare(queue=name, durable=True, exclusive=False, auto_delete=False)
+    return bool(declared.message_count == 0)
 
 
 def lane_settings(settings: Settings) -> LaneSettings:

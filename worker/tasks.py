@@ -19,9 +19,11 @@ from producers.keyspace import INTERACTIVE
 from producers.turns import QUEUE_HEADER, SEQ_HEADER, TASK_PREFIX
 from worker import logs
 from worker.checks import Unfit, require_fit
+from worker.history import Observers
 from worker.rows import Rejected, Told, TurnRows
 from worker.services import Services
 from worker.turn import serve
+from worker.wakeup import WakeUpStep
 
 
 def register(app: Celery, services: Callable[[], Services]) -> None:
@@ -30,6 +32,7 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
         _register_kind(app, services, kind)
     app.steps["worker"].add(_timer_step(services))
     app.steps["consumer"].add(_LostBrokerStep)
+    app.steps["consumer"].add(WakeUpStep)
     _connect_signals(services)
 
 
@@ -46,7 +49,8 @@ def run_turn(services: Services, request: Any, lane: str) -> Told:
     headers = request.get("headers") or {}
     queue = request.get(QUEUE_HEADER) or headers.get(QUEUE_HEADER) or INTERACTIVE
     seq = int(request.get(SEQ_HEADER) or headers.get(SEQ_HEADER) or 0)
-    serve(services.turns, lane, queue, seq, rows)
+    with services.history.of(lane) as story:
+        serve(services.turns, lane, queue, seq, Observers(rows, story))
     if rows.rejected is not None:
         raise rows.rejected
     if rows.outcome is not None:
