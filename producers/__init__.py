@@ -24,6 +24,7 @@ from producers.errors import (
 from producers.intents import (
     ContactSync,
     ContactUpsert,
+    EmailChange,
     Intent,
     LeadCapture,
     NewsletterOptIn,
@@ -42,6 +43,7 @@ __all__ = [
     "ContactSync",
     "ContactUpsert",
     "DedupeMismatch",
+    "EmailChange",
     "Intent",
     "IntentError",
     "InvalidIntent",

@@ -43,6 +43,7 @@ __all__ = [
     "KINDS",
     "ContactSync",
     "ContactUpsert",
+    "EmailChange",
     "FieldMap",
     "Intent",
     "LeadCapture",
@@ -73,6 +74,8 @@ class _Base(BaseModel):
 
     bulk: ClassVar[bool] = False
     """True for kinds that travel in the bulk queue, behind what people wait for."""
+    schema_version: ClassVar[int] = 1
+    """Version of the payload's form. A worker that knows less leaves the lane to one that knows it."""
 
     if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
 
@@ -223,6 +226,30 @@ class ContactUpsert(_Base):
         return self
 
 
+class EmailChange(_Base):
+    """The person has another address from now on: the contact moves there, with the same id.
+
+    It waits in the lane of the old address, and keeps a place in that of the new one: what is accepted there
+    later waits until the change has ended.
+    """
+
+    kind: Literal["email_change"] = "email_change"
+    new_email: Email
+
+    schema_version: ClassVar[int] = 2
+
+    @model_validator(mode="after")
+    def _another_address(self) -> Self:
+        if self.new_address == self.address:
+            raise refuse("is the address that the person has already", "new_email")
+        return self
+
+    @property
+    def new_address(self) -> str:
+        """The new address, normalised."""
+        return identity.normalise_email(self.new_email)
+
+
 _paths_of = frozenset[str]  # inside ContactUpsert the name `set` is a field
 
 
@@ -240,7 +267,13 @@ def _disjoint(*groups: tuple[str, frozenset[str]]) -> None:
 
 
 Intent = Annotated[
-    NewsletterOptIn | NewsletterOptOut | LeadCapture | ProductSignUp | ContactSync | ContactUpsert,
+    NewsletterOptIn
+    | NewsletterOptOut
+    | LeadCapture
+    | ProductSignUp
+    | ContactSync
+    | ContactUpsert
+    | EmailChange,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[_Base]] = {

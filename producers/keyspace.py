@@ -13,6 +13,7 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:lane:<lane>     | hash   | a day, once asleep           | lease, fence, open write, journal   |
 | onelane:{p}:belief:<lane>   | string | REGISTRY_TTL                 | the recently written registry       |
 | onelane:{p}:memory:<lane>   | string | CONSENT_MEMORY               | last consent, versions of sources   |
+| onelane:{p}:history:<lane>  | list   | STATUS_TTL                   | what happened lately, for people    |
 | onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done   | payload, progress, outcome          |
 | onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended  | intent id and content digest        |
 | onelane:{p}:answer:<op>     | string | two minutes                  | what to answer a repeated call      |
@@ -24,7 +25,7 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 
 Written by: submit (queue, intent, dedupe, sent, counters), the worker's lane scripts (all of those, and lane,
 belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls), its breaker,
-and its epoch.
+its epoch, and its history (also by the operator's commands).
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
@@ -98,6 +99,10 @@ def belief(lane: str) -> str:
 
 def memory(lane: str) -> str:
     return _key(partition_of(lane), "memory", lane)
+
+
+def history(lane: str) -> str:
+    return _key(partition_of(lane), "history", lane)
 
 
 def intent(intent_id: str) -> str:

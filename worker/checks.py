@@ -6,7 +6,7 @@ Each refusal says what is wrong and what to do about it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import redis
@@ -32,9 +32,14 @@ def require_fit(
 ) -> None:
     """Wait up to `wait_s` for Redis, then raise `Unfit` unless it can serve."""
     info = _reach(client, wait_s, clock, sleep)
-    for complaint in (_too_old(info), _replica(info), _evicting(client, info)):
-        if complaint is not None:
-            raise Unfit(complaint)
+    for complaint in complaints(client, info):
+        raise Unfit(complaint)
+
+
+def complaints(client: redis.Redis, info: Mapping[str, Any]) -> Iterator[str]:
+    """What makes this Redis unfit; `info` is its answer to INFO."""
+    found = (_too_old(info), _replica(info), _evicting(client, info))
+    return (complaint for complaint in found if complaint is not None)
 
 
 def _reach(

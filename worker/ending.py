@@ -13,9 +13,10 @@ from typing import Protocol
 from producers.identity import lane_id
 from producers.receipts import Outcome
 from producers.turns import Turn
+from worker.core import replaying
 from worker.core.belief import Belief, Memory
-from worker.core.knowledge import Knowledge, record
-from worker.core.operations import Problem
+from worker.core.knowledge import Knowledge, ended, record
+from worker.core.operations import Operation, Problem, Reply
 from worker.core.outcomes import outcomes, rejected, superseded
 from worker.core.planner import Finish, Reject, Skip
 from worker.core.policy import Policy
@@ -24,7 +25,23 @@ from worker.lanes.model import KEEP, Grant, GrantedIntent, Part, PostponedState,
 from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, forget
 from worker.lease import Lease
-from worker.payloads import accepted, belief_of, error_json, journal_json, to_json
+from worker.payloads import accepted, error_json, journal_json, memory_of, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One call that was made: what it was and how it went, without any value."""
+
+    name: str
+    said: str
+    ms: int
+
+    @classmethod
+    def of(cls, operation: Operation, reply: Reply, seconds: float) -> Made:
+        problem: Problem | None = getattr(reply, "problem", None)
+        detail = f" {problem.http_status or problem.kind}" if problem else ""
+        said = type(reply).__name__.lower() + detail
+        return cls(type(operation).__name__.lower(), said, round(seconds * 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,11 @@ class Row:
     who: str
     """The masked address."""
     attempts: int
+    accepted_ms: int = 0
+    at_ms: int = 0
+    """When it is told."""
+    calls: tuple[Made, ...] = ()
+    """The calls of this attempt; of a fold they are told with its first."""
 
 
 class Observer(Protocol):
@@ -87,6 +109,8 @@ class Endings:
         self._ended = 0
         self.buried = False
         """A head was buried in this turn: facts are not to be trusted any more (R2)."""
+        self.made: list[Made] = []
+        """The calls made for the wish at hand."""
 
     def settle(self, attempt: Attempt, verdict: Finish | Skip) -> Grant | None:
         """The wish holds, or nothing is to be done."""
@@ -95,16 +119,16 @@ class Endings:
         target = verdict.target if isinstance(verdict, Finish) else None
         told = outcomes(attempt.wish, attempt.know, verdict, self._policy, attempt.calls)
         memory = remembered(attempt.memory, attempt.wish, finished, self._policy, now_ms)
-        know = replace(attempt.know, missed_ms=None)
-        for contact_id, address in know.deeds.left.items():
+        memory = replaying.ended(memory, attempt.wish, attempt.know.deeds if finished else None)
+        for contact_id, address in attempt.know.deeds.left.items():
             forget(self._store, lane_id(address), contact_id)
+        know = ended(attempt.know)
         self._leaf.give(know.contacts.get(target) if target else None)
         return self._settled(told, record(know, target, self._policy, now_ms), to_json(memory))
 
     def supersede(self, verdict: Superseded, know: Knowledge) -> Grant | None:
         """The head came too late to matter; nothing was asked."""
-        primary = belief_of(self._lease.grant).primary
-        belief = record(know, primary, self._policy, self._lease.now_ms())
+        belief = record(ended(know), None, self._policy, self._lease.now_ms())
         return self._settled([(verdict.id, superseded(verdict))], belief, KEEP)
 
     def bury(self, verdict: Reject, know: Knowledge, calls: int) -> Grant | None:
@@ -122,9 +146,10 @@ class Endings:
             error_json(problem),
             to_json(outcome),
             self._wants_more(self._ended),
-            belief=to_json(self.pointers(know)),
+            belief=to_json(self.pointers(ended(know))),
+            memory=to_json(replaying.buried(memory_of(self._lease.grant), head.id, again=head.again)),
         )
-        self._observer.buried(self._row(head), outcome)
+        self._observer.buried(self._row(head, first=True), outcome)
         return self._go_on(settled, asked_at)
 
     def postpone(
@@ -163,7 +188,7 @@ class Endings:
             belief=to_json(self.pointers(attempt.know)),
             memory=memory,
         )
-        row = self._row(self._lease.grant.head)
+        row = self._row(self._lease.grant.head, first=True)
         self._observer.put_back(row, problem, state, max(0.0, (due_ms - now_ms) / 1000))
         return None
 
@@ -192,7 +217,8 @@ class Endings:
             self._wants_more(self._ended),
         )
         for intent_id, outcome in told:
-            self._observer.ended(self._row(rows[intent_id]), outcome)
+            row = self._row(rows[intent_id], first=intent_id == told[0][0])
+            self._observer.ended(row, outcome)
         return self._go_on(settled, asked_at)
 
     def _go_on(self, settled: Settled, asked_at: float) -> Grant | None:
@@ -202,6 +228,15 @@ class Endings:
             self._publish(settled.turn)
         return settled.grant
 
-    def _row(self, granted: GrantedIntent) -> Row:
+    def _row(self, granted: GrantedIntent, *, first: bool) -> Row:
         intent = accepted(granted).intent
-        return Row(granted.id, intent.kind, self._lease.grant.lane, intent.masked, granted.attempts)
+        return Row(
+            id=granted.id,
+            kind=intent.kind,
+            lane=self._lease.grant.lane,
+            who=intent.masked,
+            attempts=granted.attempts,
+            accepted_ms=granted.accepted_at_ms,
+            at_ms=self._lease.now_ms(),
+            calls=tuple(self.made) if first else (),
+        )

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from producers.intents import parse_intent
 from worker.core.belief import Belief, Journal, Memory
 from worker.core.operations import Problem
+from worker.core.replaying import as_new, as_replayed
 from worker.core.wish import Accepted
 from worker.lanes.model import Grant, GrantedIntent, Part
 
@@ -19,6 +20,19 @@ def accepted(granted: GrantedIntent) -> Accepted:
     """A granted intent as the core sees it."""
     intent = parse_intent(json.loads(granted.payload))
     return Accepted(granted.id, intent, granted.accepted_at_ms, len(granted.payload))
+
+
+def batch_of(grant: Grant, memory: Memory) -> tuple[Accepted, ...]:
+    """The granted intents; those that were replayed, without what must be left out of them (R98)."""
+    return tuple(_as_meant(granted, memory) for granted in grant.intents)
+
+
+def _as_meant(granted: GrantedIntent, memory: Memory) -> Accepted:
+    if granted.first_accepted_ms is None:
+        return accepted(granted)
+    if granted.whole:
+        return as_new(accepted(granted), granted.first_accepted_ms)
+    return as_replayed(accepted(granted), granted.first_accepted_ms, memory)
 
 
 def belief_of(grant: Grant) -> Belief:

@@ -47,12 +47,12 @@ from worker.core.knowledge import Knowledge, learn, recall
 from worker.core.planner import Finish, Reject, Retry, Skip, Wait, plan
 from worker.core.policy import Policy
 from worker.core.wish import Accepted, Superseded, fold
-from worker.ending import Attempt, Endings, Observer
+from worker.ending import Attempt, Endings, Made, Observer
 from worker.lanes.model import Fenced, Grant, Part, Refused
 from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, LeafBusy
 from worker.lease import Heartbeat, Lease
-from worker.payloads import accepted, belief_of, error_json, journal_json, journal_of, memory_of, to_json
+from worker.payloads import batch_of, belief_of, error_json, journal_json, journal_of, memory_of, to_json
 from worker.performer import Performed, Performer, WriteRecord
 
 log = structlog.get_logger(__name__)
@@ -148,10 +148,11 @@ class _Slice:
 
     def _one_wish(self, grant: Grant) -> Grant | None:
         """Fold, work, and end or postpone. The next grant, if the slice goes on."""
-        batch = tuple(accepted(granted) for granted in grant.intents)
+        self._end.made.clear()
+        memory = memory_of(grant)
+        batch = batch_of(grant, memory)
         know = self._recalled(batch[0], grant)
         policy = replace(self._deps.policy, fold_max=1) if batch[0].id in self._alone else self._deps.policy
-        memory = memory_of(grant)
         wish = fold(batch, memory, policy, self._lease.now_ms())
         if isinstance(wish, Superseded):
             return self._end.supersede(wish, know)
@@ -234,7 +235,9 @@ class _Slice:
         if attempt.operations > self._deps.timing.max_operations:
             log.error("too many calls for one wish", lane=self._lease.grant.lane)
             return _Ended(self._try_again(attempt, TryAgain(op.Problem("too_many_calls"), may_commit=False)))
+        asked_at = self._deps.clock()
         performed = self._perform(attempt, operation)
+        self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
         handling = handle(operation, performed.reply)
         if self._stops_the_line(performed.reply) and isinstance(handling, TryAgain):
             return _Ended(self._park(attempt, handling.problem, may_commit=handling.may_commit))

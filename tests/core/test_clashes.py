@@ -72,6 +72,22 @@ class TestCreateIsRefused:
         assert end == Finish("V")
 
 
+class TestUpdateIsRefused:
+    user = staticmethod(lambda: believed("user", "U", external_id="u-1", email="old@example.test"))
+
+    def test_R64_the_new_address_has_a_user_already(self) -> None:
+        for external_id in (None, "u-9"):
+            replies = (HELD, found(external_id=external_id))
+            asked, end = converse(ContactSync(**X), *replies, belief=self.user())
+            assert asked == ["put U email", "get V"]
+            assert end == Reject("address_taken", other_contacts=("V",))
+
+    def test_a_409_that_makes_no_sense_is_not_asked_for_again(self) -> None:
+        user = believed("user", "U")
+        end = converse(LeadCapture(**A, name="Ann"), HELD, found(external_id=None), belief=user)[1]
+        assert end == Reject("address_taken", other_contacts=("V",))
+
+
 class TestArchivedHolder:
     def test_R21_is_brought_back_by_the_persons_act(self) -> None:
         asked, end = converse(SIGN_UP, NOBODY, HELD_ARCHIVED, op.Done("u-1"), found())

@@ -209,6 +209,10 @@ class TestWords:
         old = NewsletterOptIn(**A, occurred_at=EARLY)
         assert fold(batch(old), said(ALL_MAIL, False, LATE_MS), Policy(), START_MS) == Superseded("i1", "i0")
 
+    def test_R56_also_when_it_stands_behind_a_head(self) -> None:
+        new, old = NewsletterOptIn(**A), NewsletterOptIn(**A, occurred_at=EARLY)
+        assert folded(new, old, new, memory=said(ALL_MAIL, False, LATE_MS)).ids == ("i1",)
+
     def test_R56_but_only_in_that_part(self) -> None:
         old = NewsletterOptIn(**A, occurred_at=EARLY, name="Ann", subscription_types=("102",))
         wish = folded(old, memory=said(ALL_MAIL, False, LATE_MS))

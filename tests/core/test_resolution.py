@@ -361,6 +361,14 @@ class TestRecall:
         gone = learn(gone, op.Unarchive("c1"), op.Gone(), self.now_ms)
         assert record(gone, None, self.policy, self.now_ms).primary is None
 
+    def test_who_is_lost_is_not_asked_back_once_the_person_lives_in_another(self) -> None:
+        lost, living = self._known(lost_ms=self.now_ms - 5), self._known(id="c2")
+        know = self._recall(Belief(contacts=(lost, living)))
+        assert [known.id for known in record(know, None, self.policy, self.now_ms).contacts] == ["c1", "c2"]
+        ended = record(know, "c2", self.policy, self.now_ms)
+        assert [known.id for known in ended.contacts] == ["c2"]
+        assert ended.tombstones["c1"].at_ms == self.now_ms - 5
+
     def test_the_end_of_a_wish_forgets_what_was_kept_for_it(self) -> None:
         know = self._recall(Belief(contacts=(self._known(),))).did(created="c1", written=frozenset({"c1"}))
         assert record(know, None, self.policy, self.now_ms).deeds.created == "c1"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +136,7 @@ def _send(queue: ContactQueue, intents: Sequence[Intent]) -> list[Sent]:
     from producers import OnelaneError
 
     sent: list[Sent] = []
-    with _progress("enqueueing", len(intents)) as advance:
+    with output.bar("enqueueing", len(intents), CHUNK) as advance:
         for start in range(0, len(intents), CHUNK):
             chunk = intents[start : start + CHUNK]
             try:
@@ -163,26 +163,12 @@ def _wait(queue: ContactQueue, sent: Sequence[Sent], seconds: float) -> list[Sen
     from producers import WaitTimeout
 
     until = time.monotonic() + seconds
-    with _progress("waiting", len(sent)) as advance:
+    with output.bar("waiting", len(sent), CHUNK) as advance:
         for one in sent:
             with suppress(WaitTimeout):
                 one.outcome = queue.wait(one.receipt.id, max(0.0, until - time.monotonic()))
             advance(1)
     return [one for one in sent if one.outcome is None]
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, for many intents and a person who watches."""
-    notes = output.notes()
-    if total < CHUNK or not notes.is_terminal:
-        yield lambda done: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=notes, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.advance(task, done)
 
 
 def _print(sent: Sequence[Sent], as_json: bool, *, lines: bool, waited: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from worker.cli import output
+from worker.cli import output, timeline
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,10 +27,12 @@ def read(redis: Redis, lane: str, who: str) -> dict[str, Any] | None:
 
     view = views.describe(redis, lane)
     seconds, micros = redis.time()
+    waiting = _records(redis, view)
+    events = timeline.read(redis, lane, waiting)
     known = (view.intents, view.holder, view.belief, view.memory, view.sent, view.due_ms, view.open_write)
-    if not any(known) and not view.dirty:
+    if not any(known) and not view.dirty and not events:
         return None
-    return _document(view, _records(redis, view), who, seconds * 1000 + micros // 1000)
+    return _document(view, waiting, who, seconds * 1000 + micros // 1000) | {"timeline": events}
 
 
 def _records(redis: Redis, view: LaneView) -> list[dict[str, Any]]:
@@ -147,6 +149,8 @@ def show(page: dict[str, Any]) -> None:
         _show_waiting(page)
     _show_contacts(page)
     _show_memory(page)
+    if page["timeline"]:
+        timeline.show(page["timeline"])
 
 
 def _show_holder(page: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import enqueue, inspection, run, up
+from worker.cli import dead, doctor, enqueue, inspection, run, survey, up
 from worker.cli.demo.command import demo
 from worker.cli.exits import Commands
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_TRY, _SERVE, _USE, _LOOK = "Try it", "Serve", "Enqueue", "Look"
+_TRY, _SERVE, _USE, _LOOK, _OPERATE = "Try it", "Serve", "Enqueue", "Look", "Operate"
 
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("up", rich_help_panel=_TRY)(up.up)
@@ -31,7 +31,11 @@ app.command("sandbox", rich_help_panel=_SERVE)(run.sandbox)
 app.command("enqueue", cls=enqueue.EnqueueCommand, rich_help_panel=_USE)(enqueue.enqueue)
 app.command("status", rich_help_panel=_LOOK)(inspection.status)
 app.command("lane", rich_help_panel=_LOOK)(inspection.lane)
-app.add_typer(inspection.dead_letters, name="dead", rich_help_panel=_LOOK)
+app.command("lanes", rich_help_panel=_LOOK)(survey.lanes)
+app.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
+app.command("pause", rich_help_panel=_OPERATE)(survey.pause)
+app.command("resume", rich_help_panel=_OPERATE)(survey.resume)
+app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)
 
 
 def main() -> None:

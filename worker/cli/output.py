@@ -51,6 +51,20 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
         yield lambda step: stream.print(f"{what} {step} …")
 
 
+@contextmanager
+def bar(what: str, total: int, least: int = 20) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, for at least so many things and a person who watches."""
+    stream = notes()
+    if total < least or not stream.is_terminal:
+        yield lambda done: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=stream, transient=True) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.advance(task, done)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, default=str))

@@ -153,11 +153,24 @@ class Version(_Frozen):
     at_ms: int = 0
 
 
+class Burials(_Frozen):
+    """What was written after which dead letter (R98); see `replaying`."""
+
+    count: int = 0
+    letters: dict[str, int] = Field(default_factory=dict)
+    """Dead letter → number of its burial."""
+    written: dict[str, int] = Field(default_factory=dict)
+    """Field path → burials before it was last written."""
+    dropped: bool = False
+    """There were too many letters to keep them all."""
+
+
 class Memory(_Frozen):
-    """What outlives the registry: consent (R56) and the newest version of each source (R96)."""
+    """What outlives the registry: consent (R56), the newest version of each source (R96), burials (R98)."""
 
     consent: dict[str, Word] = Field(default_factory=dict)
     versions: dict[str, Version] = Field(default_factory=dict)
+    burials: Burials = Field(default_factory=Burials)
 
 
 class Journal(_Frozen):

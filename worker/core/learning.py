@@ -196,7 +196,6 @@ def _sighted(know: Knowledge, hit: op.Candidate, started_ms: int) -> Knowledge:
             id=hit.id,
             role=hit.role,
             external_id=hit.external_id if hit.role == "user" else None,
-            minted=hit.external_id if hit.role == "lead" else None,
             email=_normalised(hit.email),
             created_at=hit.created_at,
             resolved_ms=started_ms,

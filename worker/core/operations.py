@@ -187,6 +187,8 @@ class Done:
 
     external_id: str | None = None
     """The external id in the answer of unarchive and archive."""
+    region: str | None = None
+    """Where the workspace is kept, in the answer of a probe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Accepted:
     intent: AnyIntent
     accepted_ms: int
     size_bytes: int = 0
+    again: bool = False
+    """A dead letter that came back (R98)."""
 
     @property
     def acted_ms(self) -> int:
@@ -112,6 +114,7 @@ def _folds(members: list[Accepted], follower: Accepted, memory: Memory, policy: 
     return (
         mode == mode_of(follower.intent, policy)
         and not mode.create_only
+        and not follower.again  # what it leaves out is known when those before it have ended
         and _same_subject(head.intent, follower.intent, policy)
         and (mode.creates is not None or _looks_with(head, follower, policy, now_ms))
         and _outdated(follower, memory, policy, now_ms) is None
@@ -271,4 +274,4 @@ def remembered(memory: Memory, wish: Wish, carried_out: bool, policy: Policy, no
         intent = member.intent
         if isinstance(intent, ContactSync) and intent.version is not None and carried_out:
             versions[version_key(intent)] = Version(number=intent.version, by=member.id, at_ms=now_ms)
-    return Memory(consent=consent, versions=versions)
+    return memory.model_copy(update={"consent": consent, "versions": versions})

@@ -126,14 +126,23 @@ def _good(operation: Operation, body: Any, started_ms: int) -> Reply | None:
             return _types(body)
         case Unarchive() | Archive() | Delete():
             return _done(body)
-        case Attach() | Detach() | Probe():
+        case Attach() | Detach():
             return Done() if isinstance(body, dict) else None
+        case Probe():
+            return _probed(body)
 
 
 def _done(body: Any) -> Reply | None:
     if not isinstance(body, dict) or text(body.get("id")) is None:
         return None
     return Done(text(body.get("external_id")))
+
+
+def _probed(body: Any) -> Reply | None:
+    if not isinstance(body, dict):
+        return None
+    app = body.get("app")
+    return Done(region=text(app.get("region")) if isinstance(app, dict) else None)
 
 
 def _listed(body: Any, started_ms: int) -> Reply | None:

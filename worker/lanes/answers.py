@@ -10,12 +10,12 @@ from typing import Any, cast
 from producers import identity
 from producers.keyspace import QueueName
 from producers.turns import Turn
-from worker.lanes.model import Grant, GrantedIntent, Settled, SettledStatus
+from worker.lanes.model import Grant, GrantedIntent, Replayed, ReplayStatus, Settled, SettledStatus
 
 log = logging.getLogger(__name__)
 
 _GRANT_HEAD = 8
-_GRANT_INTENT = 5
+_GRANT_INTENT = 7
 _TURN = 6
 
 
@@ -33,10 +33,21 @@ def grant(lane: str, token: str, words: Sequence[str]) -> Grant:
         journal=journal or None,
         belief=belief or None,
         memory=memory or None,
-        intents=tuple(
-            GrantedIntent(id_, payload, int(accepted), int(attempts), int(kills))
-            for id_, payload, accepted, attempts, kills in _groups(words[_GRANT_HEAD:], _GRANT_INTENT)
-        ),
+        intents=tuple(_granted_intent(*group) for group in _groups(words[_GRANT_HEAD:], _GRANT_INTENT)),
+    )
+
+
+def _granted_intent(
+    id_: str, payload: str, accepted: str, attempts: str, kills: str, first: str, whole: str
+) -> GrantedIntent:
+    return GrantedIntent(
+        id=id_,
+        payload=payload,
+        accepted_at_ms=int(accepted),
+        attempts=int(attempts),
+        kills=int(kills),
+        first_accepted_ms=int(first) if first else None,
+        whole=whole == "1",
     )
 
 
@@ -49,6 +60,12 @@ def settled(held: Grant, words: Sequence[str]) -> Settled:
         turn = _turn(held.lane, *words[1:])
         return Settled(status, turn=turn) if turn else Settled("left")
     return Settled(status)
+
+
+def replayed(lane: str, words: Sequence[str]) -> Replayed:
+    """The answer of replay."""
+    status = cast(ReplayStatus, words[0])
+    return Replayed(status, _turn(lane, *words[1:]) if len(words) > 1 else None)
 
 
 def turns(words: Sequence[str]) -> list[Turn]:

@@ -32,6 +32,7 @@ Part = str | None | Keep
 
 Refusal = Literal["busy", "asleep", "not_due", "held", "newer"]
 PostponedState = Literal["retrying", "reconciling", "parked"]
+ReplayStatus = Literal["accepted", "gone", "lane_full", "queue_full"]
 SettledStatus = Literal["more", "publish", "left", "asleep"]
 
 
@@ -96,6 +97,15 @@ class GrantedIntent:
     """Attempts begun, this one included for the head."""
     kills: int
     """Holders that never came back while this was the head."""
+    first_accepted_ms: int | None = None
+    """Of a replayed dead letter: when it was accepted before it died; `accepted_at_ms` is its return."""
+    whole: bool = False
+    """Of a replayed dead letter: nothing is to be left out of it."""
+
+    @property
+    def again(self) -> bool:
+        """It is a replayed dead letter."""
+        return self.first_accepted_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,16 @@ class Settled:
     """more: go on with `grant` · publish: send `turn` · left: others have the rest · asleep: nothing waits"""
     grant: Grant | None = None
     turn: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A dead letter stands in its lane again, or why not."""
+
+    status: ReplayStatus
+    """gone: it is no dead letter (any more) · lane_full, queue_full: the limit is reached"""
+    turn: Turn | None = None
+    """To be published, if the lane was asleep."""
 
 
 @dataclass(frozen=True, slots=True)

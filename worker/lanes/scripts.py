@@ -16,6 +16,8 @@ NAMES: Final = (
     "settle",
     "postpone",
     "bury",
+    "replay",
+    "discard",
     "due",
     "leaf_take",
     "leaf_give",

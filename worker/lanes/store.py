@@ -28,6 +28,7 @@ from worker.lanes.model import (
     PostponedState,
     Refusal,
     Refused,
+    Replayed,
     Settled,
     StillOpen,
     TurnCounters,
@@ -216,6 +217,23 @@ class LaneStore:
     def dead_letter(self, intent_id: str) -> DeadLetter | None:
         """One dead letter, whole; None if the intent is not dead."""
         return views.dead_letter(self._redis, intent_id)
+
+    # --- dead letters -------------------------------------------------------------------------------------
+
+    def replay(
+        self, lane: str, intent_id: str, op: str, *, whole: bool, lane_max: int, partition_max: int
+    ) -> Replayed:
+        """Put a dead letter to its lane's tail, under its own id. `op` is new for every replay.
+
+        Unless `whole`, what later intents have written is left out of it when its turn has come (R98).
+        """
+        args: list[Arg] = [lane, intent_id, int(whole), lane_max, partition_max, self._limits.answer_ttl_ms]
+        return answers.replayed(lane, self._run("replay", lane, op, args))
+
+    def discard(self, lane: str, intent_id: str, op: str, outcome: str) -> bool:
+        """Give a dead letter up; `outcome` (JSON) is what its receipt tells. False: it is no dead letter."""
+        args: list[Arg] = [lane, intent_id, outcome, self._limits.status_ttl_ms, self._limits.answer_ttl_ms]
+        return self._run("discard", lane, op, args)[0] == "ok"
 
     # --- inside -------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from redis import Redis
@@ -62,9 +63,19 @@ def dead_letters(redis: Redis, partition: str, limit: int) -> list[tuple[str, in
 
 def dead_letter(redis: Redis, intent_id: str) -> DeadLetter | None:
     """One dead letter, whole."""
-    found = _hash(redis.hgetall(keyspace.intent(intent_id)))
-    if found.get("state") != "dead":
-        return None
+    return next(iter(dead_letters_of(redis, [intent_id])), None)
+
+
+def dead_letters_of(redis: Redis, intent_ids: Sequence[str]) -> list[DeadLetter]:
+    """Those of these intents that are dead letters, whole, in one round trip."""
+    pipe = redis.pipeline(transaction=False)
+    for intent_id in intent_ids:
+        pipe.hgetall(keyspace.intent(intent_id))
+    found = zip(intent_ids, map(_hash, pipe.execute()), strict=True)
+    return [_dead_letter(id_, fields) for id_, fields in found if fields.get("state") == "dead"]
+
+
+def _dead_letter(intent_id: str, found: Hash) -> DeadLetter:
     return DeadLetter(
         id=intent_id,
         lane=found["lane"],

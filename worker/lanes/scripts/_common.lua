@@ -13,7 +13,7 @@
 --            journal                    a create that may be in flight or done
 --            yields                     1: the waiting head steps aside for whoever comes next
 -- Intent hash, besides what submit.lua writes: state, attempts, kills, next (ms), error; at the end kind, lane,
---                                       outcome, ended (ms)
+--                                       outcome, ended (ms); once replayed: again (ms), whole (1: as it is)
 --
 -- Opaque values come as `keep`, `clear` or JSON. All times are ms of Redis' own clock, fences are its us; both are
 -- kept as text, since Lua would print them rounded.
@@ -127,7 +127,8 @@ local function hand_over(lane, batch, usable, lease_ms)
 end
 
 -- The grant as it stands: fence, now, facts usable, open write, its commit time, journal, belief, memory, then for
--- each intent: id, payload, accepted, attempts, kills. '' is nothing.
+-- each intent: id, payload, accepted, attempts, kills, and of a replayed one when it was first accepted, and 1 if it
+-- is wanted whole. '' is nothing.
 local function grant()
   local l = redis.call('HMGET', lane_key, 'fence', 'usable', 'open', 'commit', 'journal', 'batch')
   local words = {
@@ -135,8 +136,10 @@ local function grant()
     redis.call('GET', KEYS[9]) or '', redis.call('GET', KEYS[10]) or '',
   }
   for _, id in ipairs(redis.call('LRANGE', queue_key, 0, tonumber(l[6]) - 1)) do
-    local intent = redis.call('HMGET', intents .. id, 'payload', 'at', 'attempts', 'kills')
-    append(words, { id, intent[1], intent[2], intent[3] or '0', intent[4] or '0' })
+    local intent = redis.call('HMGET', intents .. id, 'payload', 'at', 'attempts', 'kills', 'again', 'whole')
+    local again = intent[5]
+    append(words, { id, intent[1], again or intent[2], intent[3] or '0', intent[4] or '0' })
+    append(words, { again and intent[2] or '', again and intent[6] or '' })
   end
   return words
 end

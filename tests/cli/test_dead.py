@@ -1,0 +1,206 @@
+"""`onelane dead replay` and `discard`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from producers import keyspace
+from producers.identity import lane_id
+from worker.core import replaying
+from worker.core.belief import Memory
+
+from .helpers import Hand, Onelane
+
+ANN, BOB = "ann@example.test", "bob@example.test"
+REFUSED = {"class": "refused", "http_status": 400, "code": "parameter_invalid", "message": "odd"}
+FORBIDDEN = {"class": "forbidden", "http_status": 403}
+Bury = Callable[..., str]
+
+
+@pytest.fixture
+def bury(onelane: Onelane, hand: Hand, valkey: Redis) -> Bury:
+    """Makes a dead letter, as a worker would, with what its lane remembers of it."""
+
+    def do(
+        email: str = ANN, kind: str = "lead-capture", error: object = REFUSED, *, known: bool = True
+    ) -> str:
+        id_: str = onelane("enqueue", kind, "--email", email, "--name", "Ann", "--json").json["id"]
+        hand.bury(lane_id(email), error)
+        if known:
+            key = keyspace.memory(lane_id(email))
+            before = Memory.model_validate_json(valkey.get(key) or "{}")
+            valkey.set(key, replaying.buried(before, id_).model_dump_json())
+        return id_
+
+    return do
+
+
+def state(onelane: Onelane, id_: str) -> str:
+    found: str = onelane("status", id_, "--json").json["state"]
+    return found
+
+
+def test_replay_by_id(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
+    id_, other = bury(), bury(BOB)
+
+    ended = onelane("dead", "replay", id_)
+
+    assert (ended.code, ended.out) == (0, "1 dead letter replayed.\n")
+    assert (state(onelane, id_), state(onelane, other)) == ("waiting", "dead")
+    assert valkey.llen("onelane.interactive") == 2 + 1  # two accepted, one replayed
+    shown = onelane("lane", ANN).out
+    assert "replayed" in shown
+    assert "without what was written since" in shown
+
+
+@pytest.mark.parametrize(
+    ("which", "meant"),
+    [
+        (["--kind", "newsletter-opt-in"], {"b"}),
+        (["--kind", "newsletter_opt_in", "--kind", "lead-capture"], {"a", "b"}),
+        (["--error", "forbidden"], {"b"}),
+        (["--error", "parameter_invalid"], {"a"}),
+        (["--error", "400", "--kind", "newsletter-opt-in"], set()),
+        (["--newer-than", "1h"], {"b"}),
+        (["--older-than", "30m"], {"a"}),
+        (["--all"], {"a", "b"}),
+    ],
+)
+def test_replay_by_what_they_are(
+    which: list[str], meant: set[str], onelane: Onelane, bury: Bury, valkey: Redis
+) -> None:
+    ids = {"a": bury(), "b": bury(BOB, "newsletter-opt-in", FORBIDDEN)}
+    valkey.hincrby(keyspace.intent(ids["a"]), "ended", -7_200_000)
+
+    told = onelane("dead", "replay", *which, "--json").json
+
+    assert (told["replayed"], told["failed"]) == (len(meant), 0)
+    assert {one["id"] for one in told["letters"]} == {ids[name] for name in meant}
+    assert {name for name, id_ in ids.items() if state(onelane, id_) == "waiting"} == meant
+    listed = onelane("dead", "list", *(word for word in which if word != "--all"), "--json").lines
+    assert not {one["id"] for one in listed} & {ids[name] for name in meant}
+
+
+def test_they_go_back_in_the_order_in_which_they_were_accepted(
+    onelane: Onelane, bury: Bury, valkey: Redis
+) -> None:
+    ids = [bury() for _ in range(4)]
+
+    onelane("dead", "replay", *reversed(ids))
+
+    assert valkey.lrange(keyspace.queue(lane_id(ANN)), 0, -1) == ids
+
+
+def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
+    id_ = bury()
+    forgotten = bury(BOB, known=False)
+    key = keyspace.memory(lane_id(ANN))
+    memory = Memory.model_validate_json(valkey.get(key) or "{}")
+    burials = memory.burials.model_copy(update={"written": {"name": 1}})
+    valkey.set(key, memory.model_copy(update={"burials": burials}).model_dump_json())
+
+    shown = onelane("dead", "replay", "--all", "--dry-run").out
+    lines = onelane("dead", "replay", "--all", "--dry-run", "--json").lines
+
+    assert "(without name)" in shown
+    assert "what was written since is not remembered any more" in shown
+    assert "2 dead letters; nothing was changed." in shown
+    assert {line["id"]: line["left_out"] for line in lines} == {id_: ["name"], forgotten: None}
+    assert state(onelane, id_) == "dead"
+
+
+def test_what_is_not_remembered_is_replayed_only_as_it_is(onelane: Onelane, bury: Bury) -> None:
+    id_ = bury(known=False)
+
+    ended = onelane("dead", "replay", id_)
+    assert ended.code == 1
+    assert (
+        f"  {id_}  what was written since is not remembered any more: --as-is applies it whole" in ended.out
+    )
+    assert state(onelane, id_) == "dead"
+
+    assert onelane("dead", "replay", id_, "--as-is").code == 0
+    assert state(onelane, id_) == "waiting"
+    assert "whole" in onelane("lane", ANN).out
+
+
+def test_a_full_lane_takes_no_replay(onelane: Onelane, bury: Bury, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = bury()
+    onelane("enqueue", "lead-capture", "--email", ANN)
+    monkeypatch.setenv("ONELANE_LANE_MAX", "1")
+
+    ended = onelane("dead", "replay", id_, "--json")
+
+    assert (ended.code, ended.json["letters"]) == (1, [{"id": id_, "result": "lane_full"}])
+
+
+def test_discard_keeps_the_reason_and_nothing_of_the_person(
+    onelane: Onelane, bury: Bury, valkey: Redis
+) -> None:
+    id_ = bury()
+
+    ended = onelane("dead", "discard", id_, "--reason", f"{BOB} says it is a test")
+
+    assert (ended.code, ended.out) == (0, "1 dead letter discarded.\n")
+    status = onelane("status", id_)
+    assert status.code == 1
+    assert (
+        "rejected, refused, 1 call: odd; discarded by hand: b***@example.test says it is a test" in status.out
+    )
+    assert onelane("dead", "list").out == "No dead letters.\n"
+    assert onelane("dead", "show", id_).code == 3
+    record = json.dumps(valkey.hgetall(keyspace.intent(id_)))
+    assert not [word for word in (ANN, BOB) if word in record]
+    assert "b***@example.test says it is a test" in onelane("lane", ANN).out
+
+
+def test_discard_wants_a_reason(onelane: Onelane, bury: Bury) -> None:
+    id_ = bury()
+    assert onelane("dead", "discard", id_).code == 2
+    assert onelane("dead", "discard", id_, "--reason", " ").code == 2
+    assert onelane("dead", "discard", id_, "--reason", "x", "--dry-run").code == 0
+    assert state(onelane, id_) == "dead"
+
+
+@pytest.mark.parametrize("verb", [["replay"], ["discard", "--reason", "x"]])
+def test_which_ones_must_be_said(verb: list[str], onelane: Onelane, bury: Bury) -> None:
+    id_ = bury()
+    for words in ([], [id_, "--all"], ["nonsense"], ["--older-than", "soon"]):
+        assert onelane("dead", *verb, *words).code == 2
+    unknown = onelane("dead", *verb, "0" * 32)
+    assert (unknown.code, "no dead letter has the id" in unknown.err) == (3, True)
+    none = onelane("dead", *verb, "--kind", "contact-sync")
+    assert (none.code, none.out.startswith("0 dead letters ")) == (0, True)
+    assert state(onelane, id_) == "dead"
+
+
+@pytest.mark.parametrize(("answer", "becomes"), [("n\n", "dead"), ("y\n", "waiting")])
+def test_a_person_is_asked(
+    answer: str, becomes: str, onelane: Onelane, bury: Bury, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker.cli import dead
+
+    id_ = bury()
+    monkeypatch.setattr(dead, "is_interactive", lambda: True)
+
+    ended = onelane("dead", "replay", id_, given=answer)
+
+    assert "Replay 1 dead letter? [y/N]" in ended.err
+    assert ended.code == (0 if becomes == "waiting" else 1)
+    assert state(onelane, id_) == becomes
+    if becomes == "waiting":
+        return
+    assert onelane("dead", "replay", id_, "--yes").code == 0
+
+
+def test_an_unreadable_letter_can_only_be_discarded(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
+    id_ = bury()
+    valkey.hset(keyspace.intent(id_), "payload", "{")
+
+    assert onelane("dead", "replay", id_, "--json").json["letters"][0]["result"] == "unreadable"
+    assert onelane("dead", "list").code == 0
+    assert onelane("dead", "discard", id_, "--reason", "broken").code == 0

@@ -1,0 +1,193 @@
+"""`onelane lanes`, `pause`, `resume`, and the timeline of `onelane lane`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from producers import keyspace
+from producers.identity import lane_id
+from worker.breaker import Breaker
+from worker.history import History, by_hand
+
+from .helpers import Hand, Onelane
+
+EMAIL = "ann@example.test"
+LANE = lane_id(EMAIL)
+MASKED = "a***@example.test"
+REFUSED = {"class": "server_error", "http_status": 502, "message": f"{EMAIL} is odd"}
+
+
+def enqueue(onelane: Onelane, email: str = EMAIL, **fields: str) -> str:
+    words = [word for name, value in fields.items() for word in (f"--{name}", value)]
+    receipt: str = onelane("enqueue", "lead-capture", "--email", email, *words, "--json").json["id"]
+    return receipt
+
+
+def late(redis: Redis, lane: str, by_ms: int) -> None:
+    """The lane became due long ago."""
+    redis.zincrby(keyspace.due(keyspace.partition_of(lane)), -by_ms, lane)
+
+
+# ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_waits(onelane: Onelane) -> None:
+    assert onelane("lanes").out == "The line is running.\nNo intent waits.\n"
+    page = onelane("lanes", "--json").json
+    assert (page["lanes"], page["intents"], page["blocked_longest"]) == (0, 0, [])
+
+
+def test_those_blocked_longest_and_the_longest_queues(onelane: Onelane) -> None:
+    head = enqueue(onelane)
+    for n in range(3):
+        enqueue(onelane, "bob@example.test", name=f"N{n}")
+
+    page = onelane("lanes", "--json").json
+
+    assert (page["lanes"], page["intents"], page["whole"]) == (2, 4, True)
+    assert [one["head"] for one in page["blocked_longest"]][0] == head
+    assert [(one["who"], one["waiting"]) for one in page["longest"]] == [("b***@example.test", 3)]
+    shown = onelane("lanes", "--limit", "1").out
+    assert "4 intents in 2 lanes" in shown
+    assert "its turn waits for a free worker" in shown
+    assert MASKED in shown
+    assert EMAIL not in shown
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("retrying", "retrying (server_error 502: a***@example.test is odd), again in "),
+        ("reconciling", "reconciling (server_error 502"),
+        ("parked", "parked (server_error 502"),
+    ],
+)
+def test_why_a_lane_was_put_back(state: str, words: str, onelane: Onelane, hand: Hand) -> None:
+    enqueue(onelane)
+    hand.postpone(LANE, state, REFUSED)
+
+    [lane] = onelane("lanes", "--json").json["blocked_longest"]
+
+    assert lane["state"] == state
+    assert lane["why"].startswith(words)
+    assert lane["error"]["http_status"] == 502
+    assert lane["attempts"] == 1
+
+
+def test_a_lane_at_work_and_one_whose_worker_died(onelane: Onelane, hand: Hand, valkey: Redis) -> None:
+    enqueue(onelane)
+    hand.claim(LANE)
+    assert onelane("lanes", "--json").json["blocked_longest"][0]["state"] == "working"
+
+    valkey.hset(keyspace.lane(LANE), "until", 1)
+    late(valkey, LANE, 6_000)
+    assert onelane("lanes", "--json").json["blocked_longest"][0]["state"] == "cut_off"
+
+
+def test_an_open_write_holds_a_lane(onelane: Onelane, hand: Hand) -> None:
+    enqueue(onelane)
+    grant = hand.claim(LANE)
+    hand.store.checkpoint(grant, "op", open_write='{"op":"update"}', commit_ms=31_000)
+    hand.store.postpone(grant, "op2", 0, "retrying", None, False, True, False)
+
+    [lane] = onelane("lanes", "--json").json["blocked_longest"]
+
+    assert lane["state"] == "held"
+    assert lane["why"].startswith("a write whose answer was lost may still take effect; certain in 3")
+
+
+def test_a_stranded_lane_is_named(onelane: Onelane, hand: Hand, valkey: Redis) -> None:
+    enqueue(onelane)
+    hand.postpone(LANE, "retrying", REFUSED, delay_ms=0)
+    late(valkey, LANE, 120_000)
+
+    page = onelane("lanes", "--json").json
+
+    assert page["stranded"] == 1
+    assert page["blocked_longest"][0]["why"].startswith("due since 2 min, and nobody came")
+    assert "1 lane stranded: due, and nobody came" in onelane("lanes").out
+
+
+# ── pause and resume ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def breaker(valkey: Redis) -> Breaker:
+    return Breaker(valkey, calls=5, lanes=3, pause_ms=1)
+
+
+def test_a_pause_stops_everybody_until_it_is_lifted(onelane: Onelane, valkey: Redis) -> None:
+    ended = onelane("pause", "--reason", f"import by {EMAIL}")
+
+    assert (ended.code, ended.out) == (0, "The line is paused. `onelane resume` starts it again.\n")
+    assert breaker(valkey).ask().word == "paused"
+    shown = onelane("lanes").out
+    assert shown.startswith(f"The line is paused: import by {MASKED}.\n")
+    assert onelane("lanes", "--json").json["line"]["why"]["message"] == f"import by {MASKED}"
+    assert EMAIL not in json.dumps(valkey.hgetall(keyspace.BREAKER))
+
+    assert onelane("resume").out == f"The line runs again; it was paused: import by {MASKED}.\n"
+    assert breaker(valkey).ask().word == "closed"
+    assert onelane("resume").out == "The line was not stopped.\n"
+
+
+def test_a_pause_without_a_reason(onelane: Onelane) -> None:
+    assert onelane("pause", "--json").json == {"line": "paused", "was": "running", "reason": None}
+    assert onelane("pause", "--json").json["was"] == "paused"
+    assert onelane("lanes").out.startswith("The line is paused.\n")
+    assert onelane("resume", "--json").json == {"line": "running", "was": "paused"}
+
+
+def test_resume_starts_a_line_that_an_outage_stopped(onelane: Onelane, valkey: Redis) -> None:
+    problem = json.dumps({"class": "unauthorized", "http_status": 401})
+    valkey.hset(keyspace.BREAKER, mapping={"state": "open", "next": 10**13, "problem": problem})
+
+    assert onelane("lanes").out.startswith("The line is stopped: unauthorized 401.\n")
+    assert onelane("resume").out == "The line runs again; it was stopped: unauthorized 401.\n"
+    assert valkey.exists(keyspace.BREAKER) == 0
+
+
+# ── the timeline ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_timeline_of_an_address(onelane: Onelane, valkey: Redis) -> None:
+    waiting = enqueue(onelane)
+    at_ms = 1_700_000_000_000
+    call: list[Any] = ["create", "unknown timeout", 15_000]
+    ended = {"id": "f" * 32, "kind": "lead_capture", "accepted_ms": at_ms}
+    put_back = {"what": "put_back", "at_ms": at_ms + 16_000, "state": "reconciling", "calls": [call]}
+    done = {"what": "ended", "at_ms": at_ms + 60_000, "result": "created", "adopted": True, "attempt": 2}
+    error = {"error": {"class": "timeout"}, "again_ms": at_ms + 47_000}
+    by_operator = by_hand("discarded", "e" * 32, "lead_capture", at_ms + 99_000, reason="a test")
+    History(valkey, 60_000).add(LANE, [ended | put_back | error, ended | done, by_operator])
+
+    page = onelane("lane", EMAIL, "--json").json
+    shown = onelane("lane", EMAIL).out
+
+    assert [(one["what"], one["id"]) for one in page["timeline"]] == [
+        ("accepted", "f" * 32),
+        ("put_back", "f" * 32),
+        ("ended", "f" * 32),
+        ("discarded", "e" * 32),
+        ("accepted", waiting),
+    ]
+    for words in (
+        "reconciling, timeout, again after 31 s",
+        "    create → unknown timeout, 15000 ms",
+        "created, adopted, attempt 2",
+        "a test",
+    ):
+        assert words in shown
+
+
+def test_an_address_of_which_only_the_past_is_known(onelane: Onelane, valkey: Redis) -> None:
+    event = {"what": "ended", "id": "f" * 32, "kind": "lead_capture", "at_ms": 1, "result": "created"}
+    History(valkey, 60_000).add(LANE, [event])
+
+    ended = onelane("lane", EMAIL)
+
+    assert ended.code == 0
+    assert "Timeline" in ended.out
