@@ -102,8 +102,9 @@ class Story:
     # --- what others do: browsers, the support team, other integrations ---
 
     def elsewhere(self, method: str, path: str, body: object = None) -> JsonObject:
-        """Somebody else's call."""
-        status, answer = self.sandbox.call(method, path, body)
+        """Somebody else's call; no fault meets it."""
+        with self.world.weather:
+            status, answer = self.sandbox.call(method, path, body)
         assert status == 200, answer
         return answer
 

@@ -58,8 +58,8 @@ class World:
         self.name = name
         self.redis_url = redis_url
         self.lag_s = lag_s
-        self.weather = threading.Lock()
-        """Held while faults are registered that meet whoever comes."""
+        self.weather = threading.RLock()
+        """Held while there are faults that meet whoever comes, and by those whom they must not meet."""
         self.index = threading.Barrier(1)
         """All stories that begin with an indexed past meet here; then the index catches up, once."""
         self._logs = logs
