@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.dev-stamp
+SLOW := acceptance cli chaos simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit acceptance lint types contracts format bench clean
+.PHONY: help demo up test unit simulation acceptance chaos lint types contracts format bench clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +33,19 @@ demo: $(STAMP) ## Play the user's stories twice: find-then-create, and Onelane
 up: $(STAMP) ## Everything local: Redis, Intercom sandbox, worker, Flower
 	$(BIN)/onelane up
 
-test: lint types contracts unit acceptance ## Everything that must hold, on a real server and real processes
+test: lint types contracts unit simulation acceptance ## Everything that must hold, on a real server and real processes
 
 unit: $(DEV_STAMP) ## The fast part of the tests
-	$(BIN)/python -m pytest --ignore=tests/acceptance --ignore=tests/cli
+	$(BIN)/python -m pytest $(addprefix --ignore=tests/,$(SLOW))
 
-acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
-	$(BIN)/python -m pytest tests/acceptance tests/cli
+simulation: $(DEV_STAMP) ## Random histories in virtual time, and deliberate faults that they must catch
+	$(BIN)/python -m pytest tests/simulation
+
+acceptance: $(DEV_STAMP) ## Scenarios, commands and a little chaos on real processes
+	$(BIN)/python -m pytest tests/acceptance tests/cli tests/chaos
+
+chaos: $(DEV_STAMP) ## 20 kills over 5,000 intents on real processes; some minutes
+	$(BIN)/python -m tests.chaos
 
 lint: $(DEV_STAMP) ## Style
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from producers.errors import (
     WaitTimeout,
 )
 from producers.intents import (
+    ContactErasure,
     ContactSync,
     ContactUpsert,
     EmailChange,
@@ -39,6 +40,7 @@ from producers.settings import QueueSettings
 __all__ = [
     "AsyncContactQueue",
     "BadSetting",
+    "ContactErasure",
     "ContactQueue",
     "ContactSync",
     "ContactUpsert",

@@ -22,9 +22,9 @@ from producers.publisher import Publisher
 from producers.receipts import Latest, Outcome, Receipt, Status
 from producers.settings import QueueSettings
 from producers.submission import (
-    SUBMIT_SCRIPT,
-    SUBMIT_SHA,
+    SCRIPTS,
     Batch,
+    Call,
     Submission,
     lane_of,
     prepare,
@@ -145,19 +145,28 @@ class AsyncContactQueue:
             return await pipe.execute()
 
     async def _submit(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        return await self._call(lambda: self._submit_once(chunk))
+        replies = await self._run([submission.call for submission in chunk])
+        gates = [submission.gate(reply) for submission, reply in zip(chunk, replies, strict=True)]
+        wanted = [gate for gate in gates if gate is not None]
+        if wanted:
+            await self._run(wanted)
+        return replies
 
-    async def _submit_once(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        replies = await self._evaluate(chunk)
+    async def _run(self, calls: Sequence[Call]) -> Sequence[Any]:
+        return await self._call(lambda: self._run_once(calls))
+
+    async def _run_once(self, calls: Sequence[Call]) -> Sequence[Any]:
+        replies = await self._evaluate(calls)
         if link.script_is_missing(replies):
-            await self._redis.script_load(SUBMIT_SCRIPT)
-            replies = await self._evaluate(chunk)
+            for script in SCRIPTS:
+                await self._redis.script_load(script)
+            replies = await self._evaluate(calls)
         return link.checked(replies)
 
-    async def _evaluate(self, chunk: Sequence[Submission]) -> Sequence[Any]:
+    async def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for submission in chunk:
-                pipe.evalsha(SUBMIT_SHA, len(submission.keys), *submission.keys, *submission.args)
+            for call in calls:
+                pipe.evalsha(call.sha, len(call.keys), *call.keys, *call.args)
             return await pipe.execute(raise_on_error=False)
 
     async def _call(self, do: Callable[[], Awaitable[T]]) -> T:

@@ -19,9 +19,9 @@ from producers.publisher import Publisher
 from producers.receipts import Latest, Outcome, Receipt, Status
 from producers.settings import QueueSettings
 from producers.submission import (
-    SUBMIT_SCRIPT,
-    SUBMIT_SHA,
+    SCRIPTS,
     Batch,
+    Call,
     Submission,
     lane_of,
     prepare,
@@ -135,19 +135,28 @@ class ContactQueue:
             return pipe.execute()
 
     def _submit(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        return self._call(lambda: self._submit_once(chunk))
+        replies = self._run([submission.call for submission in chunk])
+        gates = [submission.gate(reply) for submission, reply in zip(chunk, replies, strict=True)]
+        wanted = [gate for gate in gates if gate is not None]
+        if wanted:
+            self._run(wanted)
+        return replies
 
-    def _submit_once(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        replies = self._evaluate(chunk)
+    def _run(self, calls: Sequence[Call]) -> Sequence[Any]:
+        return self._call(lambda: self._run_once(calls))
+
+    def _run_once(self, calls: Sequence[Call]) -> Sequence[Any]:
+        replies = self._evaluate(calls)
         if link.script_is_missing(replies):
-            self._redis.script_load(SUBMIT_SCRIPT)
-            replies = self._evaluate(chunk)  # all of them: those that were stored are known by their ids
+            for script in SCRIPTS:
+                self._redis.script_load(script)
+            replies = self._evaluate(calls)  # all of them: those that were stored are known by their ids
         return link.checked(replies)
 
-    def _evaluate(self, chunk: Sequence[Submission]) -> Sequence[Any]:
+    def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
         with self._redis.pipeline(transaction=False) as pipe:
-            for submission in chunk:
-                pipe.evalsha(SUBMIT_SHA, len(submission.keys), *submission.keys, *submission.args)
+            for call in calls:
+                pipe.evalsha(call.sha, len(call.keys), *call.keys, *call.args)
             return pipe.execute(raise_on_error=False)
 
     def _call(self, do: Callable[[], T]) -> T:

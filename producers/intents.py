@@ -41,6 +41,7 @@ __all__ = [
     "ATTRIBUTE_PREFIX",
     "CLEARABLE",
     "KINDS",
+    "ContactErasure",
     "ContactSync",
     "ContactUpsert",
     "EmailChange",
@@ -250,6 +251,28 @@ class EmailChange(_Base):
         return identity.normalise_email(self.new_email)
 
 
+class ContactErasure(_Base):
+    """The person is to be forgotten: deleted in Intercom, and whatever is kept of them here.
+
+    Users of the address with another external id are other accounts and stay, unless `everyone` is meant.
+    """
+
+    kind: Literal["contact_erasure"] = "contact_erasure"
+    everyone: Flag = False
+
+    schema_version: ClassVar[int] = 2
+
+
+class SettleCheck(_Base):
+    """Onelane's own: look once more whether the contact that was made is the person's only one."""
+
+    kind: Literal["settle_check"] = "settle_check"
+    tries: int = 1
+
+    bulk: ClassVar[bool] = True
+    schema_version: ClassVar[int] = 2
+
+
 _paths_of = frozenset[str]  # inside ContactUpsert the name `set` is a field
 
 
@@ -273,7 +296,8 @@ Intent = Annotated[
     | ProductSignUp
     | ContactSync
     | ContactUpsert
-    | EmailChange,
+    | EmailChange
+    | ContactErasure,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[_Base]] = {

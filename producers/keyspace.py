@@ -10,6 +10,7 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:counters        | hash   | permanent                    | seq and claimed by queue, pending   |
 | onelane:{p}:dead            | zset   | permanent                    | intent id → ms of burial            |
 | onelane:{p}:queue:<lane>    | list   | while not empty              | waiting intent ids, head first      |
+| onelane:{p}:changes:<lane>  | zset   | while not empty              | address changes and gates, oldest   |
 | onelane:{p}:lane:<lane>     | hash   | a day, once asleep           | lease, fence, open write, journal   |
 | onelane:{p}:belief:<lane>   | string | REGISTRY_TTL                 | the recently written registry       |
 | onelane:{p}:memory:<lane>   | string | CONSENT_MEMORY               | last consent, versions of sources   |
@@ -23,9 +24,9 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |
 | onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
 
-Written by: submit (queue, intent, dedupe, sent, counters), the worker's lane scripts (all of those, and lane,
-belief, memory, answer, due, dead), its leaf scripts (ext), its rate limiter (throttle, calls), its breaker,
-its epoch, and its history (also by the operator's commands).
+Written by: submit and gate (queue, changes, intent, dedupe, due, sent, counters), the lane scripts (all of
+those, and lane, belief, memory, answer, dead), leaf scripts (ext), the rate limiter (throttle, calls), the
+breaker, the epoch, and the history (also by the operator's commands).
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
@@ -83,6 +84,10 @@ def queue(lane: str) -> str:
 
 def queue_prefix(partition: str) -> str:
     return _key(partition, "queue", "")
+
+
+def changes(lane: str) -> str:
+    return _key(partition_of(lane), "changes", lane)
 
 
 def lane(lane: str) -> str:

@@ -6,6 +6,7 @@ The blocking and the asyncio client share it.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +15,29 @@ from typing import Any
 
 from producers import identity, keyspace
 from producers.errors import DedupeMismatch, InvalidIntent, OnelaneError, QueueFull
-from producers.intents import Intent, parse_intent
+from producers.intents import EmailChange, Intent, parse_intent
 from producers.keyspace import QueueName
 from producers.receipts import Receipt
 from producers.settings import QueueSettings
 from producers.turns import Turn
 
 SUBMIT_SCRIPT = resources.files("producers").joinpath("scripts/submit.lua").read_text("utf-8")
-SUBMIT_SHA = hashlib.sha1(SUBMIT_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-SCHEMA_VERSION = 1
-"""Version of the payload's form. A worker that knows less leaves the lane to one that knows it."""
+GATE_SCRIPT = resources.files("producers").joinpath("scripts/gate.lua").read_text("utf-8")
+SCRIPTS = (SUBMIT_SCRIPT, GATE_SCRIPT)
 MAX_PAYLOAD_BYTES = 64 * 1024
 CHUNK_LENGTH = 200
 """Intents that travel to Redis in one pipeline."""
 
 _ID_HEX_DIGITS = 32
+_GATE_LOOK_MS = 5_000
+"""How soon a worker looks after a gate in a lane that slept, should its change have been lost."""
+
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+_SUBMIT_SHA, _GATE_SHA = _sha(SUBMIT_SCRIPT), _sha(GATE_SCRIPT)
 
 
 def new_intent_id(lane: str) -> str:
@@ -45,6 +54,38 @@ def lane_of(email: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script. Each of them may be made again: it changes nothing more."""
+
+    sha: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+
+def gate_id(change_id: str, new_lane: str) -> str:
+    """The id of the place that a change of address keeps in the lane of the new one."""
+    return keyspace.partition_of(new_lane) + identity.digest(change_id)[1:]
+
+
+def gate_call(change_id: str, new_address: str, accepted_us: int) -> Call:
+    """Keep a place in the lane of the new address (gate.lua)."""
+    lane = identity.lane_id(new_address)
+    gate, partition = gate_id(change_id, lane), keyspace.partition_of(lane)
+    payload = json.dumps({"email": new_address, "kind": EmailChange.model_fields["kind"].default})
+    sent = [keyspace.sent(partition, queue) for queue in (keyspace.INTERACTIVE, keyspace.BULK)]
+    keys = (
+        keyspace.intent(gate),
+        keyspace.queue(lane),
+        keyspace.due(partition),
+        *sent,
+        keyspace.counters(partition),
+        keyspace.changes(lane),
+    )
+    schema = EmailChange.schema_version
+    return Call(_GATE_SHA, keys, (gate, lane, payload, schema, change_id, accepted_us, _GATE_LOOK_MS))
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """One intent on its way into its lane. Its id is made here, once: sending it again changes nothing."""
 
@@ -54,13 +95,27 @@ class Submission:
     who: str
     keys: tuple[str, ...]
     args: tuple[str | int, ...]
+    new_address: str | None = None
+    """Of a change of address: in that lane it keeps a place, too."""
+
+    @property
+    def call(self) -> Call:
+        """Store it (submit.lua)."""
+        return Call(_SUBMIT_SHA, self.keys, self.args)
+
+    def gate(self, reply: Sequence[Any]) -> Call | None:
+        """What is still to be done before this intent may be called accepted."""
+        status, _, _, _, accepted_us = (_text(part) for part in reply)
+        if self.new_address is None or status != "accepted" or accepted_us == "0":
+            return None
+        return gate_call(self.intent_id, self.new_address, int(accepted_us))
 
     def accepted(self, reply: Sequence[Any]) -> tuple[Receipt, Turn | None]:
         """What the script's answer means: the receipt, and the turn to publish if the lane was asleep.
 
         Raises `DedupeMismatch` or `QueueFull`.
         """
-        status, word, seq, queue = (_text(part) for part in reply)
+        status, word, seq, queue, _ = (_text(part) for part in reply)
         match status:
             case "accepted":
                 return Receipt(id=word, lane=self.lane), self._turn(int(seq), queue)
@@ -92,19 +147,26 @@ def prepare(intent: Intent | Mapping[str, Any], settings: QueueSettings) -> Subm
     intent_id = new_intent_id(lane)
     queue = keyspace.BULK if intent.bulk else keyspace.INTERACTIVE
     limits = settings.lane_max, settings.partition_max
+    schema, content = intent.schema_version, intent.content_digest()
+    args = (intent_id, lane, payload, queue, schema, content, *limits, int(_moves(intent)))
     return Submission(
         intent_id=intent_id,
         lane=lane,
         kind=intent.kind,
         who=identity.mask(address),
         keys=_keys(intent_id, lane, intent),
-        args=(intent_id, lane, payload, queue, SCHEMA_VERSION, intent.content_digest(), *limits),
+        args=args,
+        new_address=intent.new_address if isinstance(intent, EmailChange) else None,
     )
+
+
+def _moves(intent: Intent) -> bool:
+    return isinstance(intent, EmailChange)
 
 
 def _keys(intent_id: str, lane: str, intent: Intent) -> tuple[str, ...]:
     partition = keyspace.partition_of(lane)
-    keys = (
+    keys: tuple[str, ...] = (
         keyspace.intent(intent_id),
         keyspace.queue(lane),
         keyspace.lane(lane),
@@ -113,9 +175,9 @@ def _keys(intent_id: str, lane: str, intent: Intent) -> tuple[str, ...]:
         keyspace.sent(partition, keyspace.BULK),
         keyspace.counters(partition),
     )
-    if intent.dedupe_key is None:
-        return keys
-    return (*keys, keyspace.dedupe(lane, intent.kind, intent.dedupe_key))
+    if intent.dedupe_key is not None:
+        keys = (*keys, keyspace.dedupe(lane, intent.kind, intent.dedupe_key))
+    return (*keys, keyspace.changes(lane)) if _moves(intent) else keys
 
 
 def prepare_all(intents: Iterable[Intent | Mapping[str, Any]], settings: QueueSettings) -> list[Submission]:
@@ -146,11 +208,19 @@ class Batch:
         self._full = False
 
     def chunks(self) -> Iterator[tuple[int, list[Submission]]]:
-        """The chunks still to be sent, each with the index of its first intent."""
-        for start in range(0, len(self._submissions), CHUNK_LENGTH):
+        """The chunks still to be sent, each with the index of its first intent.
+
+        A change of address ends its chunk: its gate stands before the next intent is stored.
+        """
+        chunk: list[Submission] = []
+        for index, submission in enumerate(self._submissions, 1):
             if self._full:
                 return
-            yield start, self._submissions[start : start + CHUNK_LENGTH]
+            chunk.append(submission)
+            full = len(chunk) == CHUNK_LENGTH or submission.new_address is not None
+            if full or index == len(self._submissions):
+                yield index - len(chunk), chunk
+                chunk = []
 
     def take(self, start: int, replies: Sequence[Sequence[Any]]) -> list[Turn]:
         """Note the answers to the chunk that begins at `start`; returns the turns to publish."""

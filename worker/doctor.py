@@ -157,7 +157,8 @@ def of_broker(view: BrokerView) -> Iterator[Finding]:
         todo = "Start one: onelane worker. One that is very busy answers late: ask again."
         yield Finding("workers", "bad", "none answers", todo)
         return
-    yield Finding("workers", "ok", f"{len(view.workers)}: {', '.join(sorted(view.workers))}")
+    names = sorted(name.replace("@", " on ") for name in view.workers)  # they look like addresses
+    yield Finding("workers", "ok", f"{len(names)}: {', '.join(names)}")
 
 
 def of_line(gate: Gate, words: str) -> Finding:

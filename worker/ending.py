@@ -11,21 +11,27 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from producers.identity import lane_id
+from producers.intents import SettleCheck
 from producers.receipts import Outcome
+from producers.submission import new_intent_id
 from producers.turns import Turn
-from worker.core import replaying
+from worker.core import erasing, moving, replaying, settling
 from worker.core.belief import Belief, Memory
 from worker.core.knowledge import Knowledge, ended, record
 from worker.core.operations import Operation, Problem, Reply
 from worker.core.outcomes import outcomes, rejected, superseded
-from worker.core.planner import Finish, Reject, Skip
+from worker.core.planner import Erased, Finish, Reject, Skip
 from worker.core.policy import Policy
 from worker.core.wish import Superseded, Wish, remembered
-from worker.lanes.model import KEEP, Grant, GrantedIntent, Part, PostponedState, Settled
+from worker.lanes.model import KEEP, Check, Grant, GrantedIntent, Keep, Part, PostponedState, Settled
 from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, forget
 from worker.lease import Lease
+from worker.passage import Beyond, Passage
 from worker.payloads import accepted, error_json, journal_json, memory_of, to_json
+
+MOST_CHECKS = 5
+"""How often a settle check is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class Attempt:
     memory: Memory
     calls: int = 0
     operations: int = 0
+    beyond: Beyond | None = None
+    """Of a change of address: what the lane of the new one believes."""
     trouble: Problem | None = None
     """What went wrong with the create that is being reconciled, if it was made in this attempt."""
 
@@ -92,6 +100,7 @@ class Endings:
         store: LaneStore,
         lease: Lease,
         leaf: Leaf,
+        passage: Passage,
         policy: Policy,
         observer: Observer,
         publish: Callable[[Turn], None],
@@ -101,6 +110,7 @@ class Endings:
         self._store = store
         self._lease = lease
         self._leaf = leaf
+        self._passage = passage
         self._policy = policy
         self._observer = observer
         self._publish = publish
@@ -112,19 +122,65 @@ class Endings:
         self.made: list[Made] = []
         """The calls made for the wish at hand."""
 
-    def settle(self, attempt: Attempt, verdict: Finish | Skip) -> Grant | None:
+    def settle(self, attempt: Attempt, verdict: Finish | Skip | Erased) -> Grant | None:
         """The wish holds, or nothing is to be done."""
+        if isinstance(verdict, Erased):
+            return self._erased(attempt, verdict)
+        if attempt.beyond is not None:
+            return self._moved(attempt, attempt.beyond, verdict)
         now_ms = self._lease.now_ms()
         finished = isinstance(verdict, Finish)
         target = verdict.target if isinstance(verdict, Finish) else None
         told = outcomes(attempt.wish, attempt.know, verdict, self._policy, attempt.calls)
-        memory = remembered(attempt.memory, attempt.wish, finished, self._policy, now_ms)
+        carried_out = finished and not attempt.wish.mode.checks
+        memory = remembered(attempt.memory, attempt.wish, carried_out, self._policy, now_ms)
         memory = replaying.ended(memory, attempt.wish, attempt.know.deeds if finished else None)
         for contact_id, address in attempt.know.deeds.left.items():
             forget(self._store, lane_id(address), contact_id)
         know = ended(attempt.know)
         self._leaf.give(know.contacts.get(target) if target else None)
-        return self._settled(told, record(know, target, self._policy, now_ms), to_json(memory))
+        belief = record(know, target, self._policy, now_ms)
+        owed = self._policy.settle_check and settling.is_owed(attempt.know)
+        return self._settled(told, belief, to_json(memory), self._check(1) if owed else KEEP)
+
+    def _check(self, tries: int) -> Check:
+        """The look that this lane owes, when the index must show everybody who is there now."""
+        lane, email = self._lease.grant.lane, accepted(self._lease.grant.head).intent.email
+        payload = SettleCheck(email=email, tries=tries).to_json()
+        return Check(new_intent_id(lane), payload, self._policy.settle_window_ms)
+
+    def _check_later(self, know: Knowledge, calls: int, *, again: bool) -> Grant | None:
+        """A check that cannot be made now never holds the lane: it is owed once more, a few times."""
+        head = self._lease.grant.head
+        tries = getattr(accepted(head).intent, "tries", MOST_CHECKS)
+        owed = self._check(tries + 1) if again and tries < MOST_CHECKS else KEEP
+        told = ((head.id, Outcome(result="skipped", reason="later", calls=calls)),)
+        return self._settled(told, self.pointers(ended(know)), KEEP, owed)
+
+    def _moved(self, attempt: Attempt, beyond: Beyond, verdict: Finish | Skip) -> Grant | None:
+        """A change of address has ended: first the lane of the new one is told, then this one settles."""
+        wish, know, policy, now_ms = attempt.wish, attempt.know, self._policy, self._lease.now_ms()
+        belief = moving.here(know, wish, beyond.belief, policy, now_ms)
+        if isinstance(verdict, Skip):
+            told = outcomes(wish, know, verdict, policy, attempt.calls)
+            return self._settled(told, belief, KEEP)
+        elsewhere = moving.there(know, wish, verdict.target, beyond.belief, policy, now_ms)
+        memory = moving.moved_memory(attempt.memory, beyond.memory)
+        self._passage.note(to_json(elsewhere), to_json(memory))
+        self._leaf.give(know.contacts.get(verdict.target))
+        told = ((wish.ids[0], moving.outcome(wish, know, verdict, attempt.calls)),)
+        return self._settled(told, belief, to_json(replaying.ended(attempt.memory, wish, know.deeds)))
+
+    def _erased(self, attempt: Attempt, verdict: Erased) -> Grant | None:
+        """Nobody is there any more; what is kept of the person goes, too, last the intent's own words."""
+        lane, know = self._lease.grant.lane, attempt.know
+        for contact_id, address in know.deeds.left.items():
+            forget(self._store, lane_id(address), contact_id)
+        self._leaf.give(forget_contact=True)
+        self._store.scrub(lane, to_json(Outcome(result="rejected", reason="erased")))
+        belief = erasing.belief_after(know, self._policy, self._lease.now_ms())
+        told = ((attempt.wish.ids[0], erasing.outcome(verdict, attempt.calls)),)
+        return self._settled(told, belief, None, None)
 
     def supersede(self, verdict: Superseded, know: Knowledge) -> Grant | None:
         """The head came too late to matter; nothing was asked."""
@@ -133,8 +189,12 @@ class Endings:
 
     def bury(self, verdict: Reject, know: Knowledge, calls: int) -> Grant | None:
         """The head becomes a dead letter."""
+        if isinstance(accepted(self._lease.grant.head).intent, SettleCheck):
+            return self._check_later(know, calls, again=False)
         self.buried = True
         self._ended += 1
+        if self._passage.address is not None:
+            know = moving.apart(know, self._passage.address)
         self._leaf.give()
         self.clear_open_write(know)
         outcome = rejected(verdict, calls)
@@ -170,6 +230,8 @@ class Endings:
         """
         now_ms = self._lease.now_ms()
         unknown = may_commit or attempt.know.journal is not None
+        if attempt.wish.mode.checks and not unknown:
+            return self._check_later(attempt.know, attempt.calls, again=True)
         if not unknown:
             self._leaf.give()
         memory: Part = KEEP
@@ -204,7 +266,13 @@ class Endings:
         """Who, but not what: the belief to store anywhere but in a settle."""
         return record(know, None, self._policy, self._lease.now_ms()).without_facts()
 
-    def _settled(self, told: Sequence[tuple[str, Outcome]], belief: Belief, memory: Part) -> Grant | None:
+    def _settled(
+        self,
+        told: Sequence[tuple[str, Outcome]],
+        belief: Belief,
+        memory: Part,
+        check: Check | Keep | None = KEEP,
+    ) -> Grant | None:
         self._ended += len(told)
         rows = {granted.id: granted for granted in self._lease.grant.intents}
         asked_at = self._clock()
@@ -215,6 +283,7 @@ class Endings:
             to_json(belief),
             memory,
             self._wants_more(self._ended),
+            check,
         )
         for intent_id, outcome in told:
             row = self._row(rows[intent_id], first=intent_id == told[0][0])
@@ -222,6 +291,9 @@ class Endings:
         return self._go_on(settled, asked_at)
 
     def _go_on(self, settled: Settled, asked_at: float) -> Grant | None:
+        beyond = self._passage.leave()
+        if beyond is not None:
+            self._publish(beyond)
         if settled.grant is not None:
             self._lease.extended(asked_at)
         if settled.turn is not None:

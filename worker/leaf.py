@@ -1,4 +1,4 @@
-"""The leaf lock: an intent that names an external id also holds that id, whatever lane it is in.
+"""The leaf lock: who serves an intent with an external id holds that id too, whatever the lane.
 
 Two addresses may claim one external id at the same time. The lock belongs to the lane (its next holder takes
 it over at once), is tried and never waited for, and is given back before the lane. It outlives a lost write's
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from producers.identity import lane_id
+from worker.core import operations as op
 from worker.core.belief import Known
 from worker.core.knowledge import Knowledge
 from worker.lanes.model import KEEP, Fenced, Part
@@ -51,18 +52,26 @@ class Leaf:
         self._home = pointer.get("lane")
         return _pointed(know, pointer, external_id, self._lease.now_ms())
 
+    def of_moved(self, know: Knowledge, operation: op.Operation) -> LeafBusy | None:
+        """A change of address also holds the external id that the contact has, whatever it names."""
+        moved = know.contacts.get(getattr(operation, "contact_id", ""))
+        if self._held is not None or not op.is_write(operation) or moved is None or not moved.external_id:
+            return None
+        taken = self.take(moved.external_id, know)
+        return taken if isinstance(taken, LeafBusy) else None
+
     def hold(self) -> None:
         """Renew the lock before a write. Raises `Fenced` if it was lost: then nothing may be written."""
         if self._held is not None and not self._store.take_leaf(self._held, self._lease.grant).owned:
             raise Fenced("the external id's lock was lost")
 
-    def give(self, contact: Known | None = None) -> None:
+    def give(self, contact: Known | None = None, *, forget_contact: bool = False) -> None:
         """Release the lock; `contact` is who holds the external id now, as far as we have written."""
         if self._held is None:
             return
-        pointer: Part = KEEP
+        pointer: Part = None if forget_contact else KEEP
         if contact is not None:
-            lane = lane_id(contact.email) if contact.email else None
+            lane = lane_id(contact.email) if contact.email else self._home
             pointer = json.dumps({"id": contact.id, "role": contact.role, "lane": lane})
             if self._home not in (None, lane):
                 forget(self._store, self._home, contact.id)
@@ -82,11 +91,13 @@ def _pointed(know: Knowledge, data: Mapping[str, Any], external_id: str, now_ms:
     if data["id"] in know.contacts or data["id"] in know.tombstones:
         return know
     lead = data["role"] == "lead"
+    ours = data.get("lane") == lane_id(know.email)
     return know.with_contact(
         Known(
             id=data["id"],
             role=data["role"],
             external_id=None if lead else external_id,
+            email=know.email if ours else None,
             alias=external_id if lead else None,
             resolved_ms=now_ms,
         )

@@ -17,9 +17,10 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 def configure(level: int = logging.INFO) -> None:
     """Send structlog's and the standard library's records the same way, to standard error."""
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if _on_a_terminal() else structlog.processors.JSONRenderer()
     )
-    handler = logging.StreamHandler(sys.stderr)
+    # Celery puts a logging proxy in the place of sys.stderr: a handler on that would feed itself.
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=list(_SHARED),
@@ -39,3 +40,7 @@ def configure(level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _on_a_terminal() -> bool:
+    return sys.__stderr__ is not None and sys.__stderr__.isatty()

@@ -7,18 +7,21 @@ from functools import lru_cache
 
 from pydantic import BaseModel
 
-from producers.intents import parse_intent
+from producers.intents import SettleCheck, parse_intent
 from worker.core.belief import Belief, Journal, Memory
 from worker.core.operations import Problem
 from worker.core.replaying import as_new, as_replayed
 from worker.core.wish import Accepted
 from worker.lanes.model import Grant, GrantedIntent, Part
 
+SETTLE_CHECK = SettleCheck.model_fields["kind"].default
+
 
 @lru_cache(maxsize=1024)  # a batch is folded again after every settle
 def accepted(granted: GrantedIntent) -> Accepted:
     """A granted intent as the core sees it."""
-    intent = parse_intent(json.loads(granted.payload))
+    data = json.loads(granted.payload)
+    intent = SettleCheck(**data) if data.get("kind") == SETTLE_CHECK else parse_intent(data)
     return Accepted(granted.id, intent, granted.accepted_at_ms, len(granted.payload))
 
 

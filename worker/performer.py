@@ -1,7 +1,7 @@
 """Performing one operation under a lease: limiter, connection, record in Redis, send — in this order.
 
-Law 3: every write is recorded under the lease before it is sent, a create with its journal besides. Reads are
-not recorded; nothing at all is started after the lease's own deadline.
+Law 3: Redis knows of a write before Intercom does; of a create it also keeps the journal. Reads are not
+recorded; nothing at all is started after the lease's own deadline.
 """
 
 from __future__ import annotations

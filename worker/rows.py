@@ -1,8 +1,8 @@
 """Flower's rows: one per intent, whoever served it.
 
-The turn's own intent gets its row from Celery. An intent that was served inside another's turn, or folded
-into another's write, has no message of its own, so its events are sent here: the same events, as Celery's
-worker sends them. Nothing in them names an address.
+The turn's own intent gets its row from Celery. An intent that another one's turn took along has no message
+of its own, so its events are sent here: the same events, as Celery's worker sends them. Nothing in them names
+an address.
 """
 
 from __future__ import annotations

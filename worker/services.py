@@ -29,6 +29,7 @@ from worker.lease import Heartbeat
 from worker.performer import Performer
 from worker.rows import RowEvents
 from worker.settings import Settings
+from worker.stopping import Stop
 from worker.timer import DueTimer
 from worker.turn import Dependencies, Timing
 
@@ -55,6 +56,7 @@ class Services:
     def __init__(self, settings: Settings, app: Celery) -> None:
         self.settings = settings
         self.app = app
+        self.stop = Stop(settings.stop_grace_s)
 
     @cached_property
     def redis(self) -> redis.Redis:
@@ -109,6 +111,7 @@ class Services:
             policy=policy(settings),
             timing=timing(settings),
             epoch_ms=lambda: self._epochs.since_ms(self.redis),
+            stop=self.stop,
         )
 
     def publish(self, turn: Turn) -> None:
@@ -168,6 +171,7 @@ def policy(settings: Settings) -> Policy:
         form_fields_on_user=settings.form_fields_on_user,
         optout_creates=settings.optout_creates,
         newsletter_subscription_types=settings.newsletter_subscription_types,
+        settle_check=settings.settle_check,
         settle_window_ms=_ms(settings.settle_window_s),
         registry_ttl_ms=_ms(settings.registry_ttl_s),
         consent_memory_ms=_ms(settings.consent_memory_s),

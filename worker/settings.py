@@ -16,7 +16,12 @@ class Settings(BaseSettings):
     """Onelane's settings. Times are in seconds unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ONELANE_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="ONELANE_",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     redis_url: str = Field("redis://localhost:6379/0", description="Where lanes, registry and outcomes live")
@@ -32,11 +37,12 @@ class Settings(BaseSettings):
     requests_per_10s: int = Field(1600, ge=1, description="Calls per 10 s window, all workers together")
     connections: int = Field(64, ge=1, description="HTTP connections of one worker process at most")
 
-    lease_s: float = Field(5, gt=0, description="Life of the per-address lock between two renewals")
+    lease_s: float = Field(5, ge=0.2, description="Life of the per-address lock between two renewals")
     max_hold_s: float = Field(120, gt=0, description="Longest time one turn may hold a lane")
     slice_s: float = Field(2, gt=0, description="After this a hot lane goes to the end of the queue")
     slice_intents: int = Field(50, ge=1, description="The same, by number of intents")
     fold_max: int = Field(50, ge=1, le=500, description="Intents folded into one write at most")
+    stop_grace_s: float = Field(10, ge=0, description="What is not done so long after SIGTERM is handed back")
     http_timeout_s: float = Field(15, gt=0, description="Total time of one Intercom call")
     write_tail_s: float = Field(15, ge=0, description="How long Intercom may commit after we gave up")
     send_grace_s: float = Field(1, gt=0, description="A write leaves this soon after its record, or never")
@@ -69,6 +75,9 @@ class Settings(BaseSettings):
         "overwrite", description="Whether public forms may change a user's fields"
     )
     optout_creates: bool = Field(False, description="Whether an opt-out of a stranger creates a lead")
+    settle_check: bool = Field(
+        True, description="Look again for others of the person a settle window after an unguarded create"
+    )
     newsletter_subscription_types: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Subscription type ids of the newsletter, comma separated"
     )
@@ -79,6 +88,29 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("newsletter_subscription_types")
+    @classmethod
+    def _type_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(one.isdigit() for one in value):
+            raise ValueError("must be subscription type ids, such as 101,102")
+        return value
+
+    @field_validator("intercom_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// (or http:// for a sandbox)")
+        return value
+
+    @field_validator("intercom_token")
+    @classmethod
+    def _token(cls, value: SecretStr) -> SecretStr:
+        """A token read from a file often ends in a newline; what no header can carry is refused here."""
+        token = value.get_secret_value().strip()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ValueError("is no access token: it has white space or characters that no header can carry")
+        return SecretStr(token)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

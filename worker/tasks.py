@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import Ignore
-from celery.signals import worker_init, worker_process_init, worker_shutdown
+from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
 from kombu.transport import virtual
 
 from producers.intents import KINDS
@@ -20,6 +20,7 @@ from producers.turns import QUEUE_HEADER, SEQ_HEADER, TASK_PREFIX
 from worker import logs
 from worker.checks import Unfit, require_fit
 from worker.history import Observers
+from worker.payloads import SETTLE_CHECK
 from worker.rows import Rejected, Told, TurnRows
 from worker.services import Services
 from worker.turn import serve
@@ -28,7 +29,7 @@ from worker.wakeup import WakeUpStep
 
 def register(app: Celery, services: Callable[[], Services]) -> None:
     """Give the app its tasks and its boot steps."""
-    for kind in KINDS:
+    for kind in (*KINDS, SETTLE_CHECK):
         _register_kind(app, services, kind)
     app.steps["worker"].add(_timer_step(services))
     app.steps["consumer"].add(_LostBrokerStep)
@@ -126,6 +127,10 @@ def _connect_signals(services: Callable[[], Services]) -> None:
     @worker_process_init.connect(weak=False)
     def configure_child(**_: Any) -> None:
         logs.configure()
+
+    @worker_shutting_down.connect(weak=False)
+    def take_no_more(**_: Any) -> None:
+        services().stop.ask()
 
     @worker_shutdown.connect(weak=False)
     def close(**_: Any) -> None:

@@ -1,8 +1,8 @@
 """The due timer: hands out lanes that are due, and lanes whose turn was lost. One in every worker.
 
-It is the only timer and the only recovery path: a retry, an expired lease, a wait for reconciliation and a
-lost turn are the same case. Two workers doing it at once do no harm, because handing out re-arms the lane in
-the same script.
+There is no other timer, and nothing else recovers: whatever a lane waits for, a retry, a dead worker, the
+end of a doubt, it stands in one sorted set by its time. Every worker may look, also at the same moment: the
+script that hands a lane out arms it anew.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
        postpone    not now: the head stays the head, and the lane is due again later
        bury        never: the head becomes a dead letter, kept whole
     6. go on       with what waits behind, for one slice
-    7. hand on     the lane sleeps, or its next turn goes to the end of the queue
+    7. hand on     the lane falls asleep, or queues up again behind the others
 
 A turn that finds the lane busy, asleep or not yet due ends quietly: it was lost, doubled or late, and that
 changes nothing (law 1).
@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import structlog
@@ -29,8 +29,9 @@ from redis import RedisError
 from producers.keyspace import QueueName
 from producers.turns import Turn
 from worker.breaker import Breaker, Gate, says_something
+from worker.core import moving
 from worker.core import operations as op
-from worker.core.belief import Journal
+from worker.core.doubts import as_journal
 from worker.core.handling import (
     Blame,
     GiveUp,
@@ -44,7 +45,7 @@ from worker.core.handling import (
     handle,
 )
 from worker.core.knowledge import Knowledge, learn, recall
-from worker.core.planner import Finish, Reject, Retry, Skip, Wait, plan
+from worker.core.planner import Erased, Finish, Reject, Retry, Skip, Wait, plan
 from worker.core.policy import Policy
 from worker.core.wish import Accepted, Superseded, fold
 from worker.ending import Attempt, Endings, Made, Observer
@@ -52,8 +53,10 @@ from worker.lanes.model import Fenced, Grant, Part, Refused
 from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, LeafBusy
 from worker.lease import Heartbeat, Lease
+from worker.passage import Closed, Passage, clear
 from worker.payloads import batch_of, belief_of, error_json, journal_json, journal_of, memory_of, to_json
 from worker.performer import Performed, Performer, WriteRecord
+from worker.stopping import Stop
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +91,7 @@ class Dependencies:
     epoch_ms: Callable[[], int | None] = lambda: None
     """When Redis last may have lost a moment, on its own clock; None: never."""
     clock: Callable[[], float] = time.monotonic
+    stop: Stop = field(default_factory=Stop)
 
 
 def serve(deps: Dependencies, lane: str, queue: QueueName, seq: int, observer: Observer) -> Refused | None:
@@ -99,6 +103,8 @@ def serve(deps: Dependencies, lane: str, queue: QueueName, seq: int, observer: O
     claimed = deps.store.claim(lane, queue, seq, uuid4().hex)
     if isinstance(claimed, Refused):
         log.debug("nothing to do", lane=lane, reason=claimed.reason)
+        if claimed.gate is not None and (turn := clear(deps.store, claimed.gate)) is not None:
+            deps.publish(turn)
         return claimed
     lease = Lease(claimed, asked_at, deps.timing.lease_s, deps.clock)
     with deps.heartbeat.hold(lease):
@@ -119,6 +125,8 @@ class _Ended:
 class _Slice:
     """The part of a turn that has the lane."""
 
+    _journal = staticmethod(as_journal)
+
     def __init__(self, deps: Dependencies, lease: Lease, observer: Observer) -> None:
         self._deps = deps
         self._lease = lease
@@ -126,11 +134,13 @@ class _Slice:
         self._alone: frozenset[str] = frozenset()
         """Members of a fold that was refused: they go one by one (R95)."""
         self._leaf = Leaf(deps.store, lease)
+        self._passage = Passage(deps.store, lease)
         self._gate = Gate()
         self._end = Endings(
             deps.store,
             lease,
             self._leaf,
+            self._passage,
             deps.policy,
             observer,
             deps.publish,
@@ -163,6 +173,12 @@ class _Slice:
         hopeless = self._hopeless(grant)
         if hopeless is not None:
             return self._give_up(attempt, hopeless)
+        if wish.mode.moves:
+            beyond = self._passage.enter(wish)
+            if isinstance(beyond, Closed):
+                return self._wait_for_gate(attempt, beyond)
+            know = moving.joined(know, wish, beyond.belief, self._deps.policy, self._lease.now_ms())
+            attempt.beyond, attempt.know = beyond, know
         if wish.external_id is not None:
             taken = self._leaf.take(wish.external_id, know)
             if isinstance(taken, LeafBusy):
@@ -210,13 +226,16 @@ class _Slice:
         problem = op.Problem("external_id_busy", message="another address is at work on this external id")
         return self._end.postpone(attempt, delay_s, "retrying", problem, counted=False)
 
+    def _wait_for_gate(self, attempt: Attempt, closed: Closed) -> Grant | None:
+        return self._end.postpone(attempt, closed.left_s, "retrying", closed.problem, counted=False)
+
     # ── plan and perform ──────────────────────────────────────────────────────────────────────────────────
 
     def _work(self, attempt: Attempt) -> Grant | None:
         while True:
             step = plan(attempt.wish, attempt.know, attempt.memory, self._deps.policy, self._lease.now_ms())
             match step:
-                case Finish() | Skip():
+                case Finish() | Skip() | Erased():
                     return self._end.settle(attempt, step)
                 case Reject():
                     return self._end.bury(step, attempt.know, attempt.calls)
@@ -224,6 +243,8 @@ class _Slice:
                     return self._wait(attempt, step)
                 case Retry(why=why):
                     return self._try_again(attempt, TryAgain(op.Problem(why), may_commit=False))
+                case _ if self._deps.stop.overdue:
+                    return self._hand_back(attempt)
                 case _:
                     ended = self._ask(attempt, step)
                     if ended is not None:
@@ -235,6 +256,8 @@ class _Slice:
         if attempt.operations > self._deps.timing.max_operations:
             log.error("too many calls for one wish", lane=self._lease.grant.lane)
             return _Ended(self._try_again(attempt, TryAgain(op.Problem("too_many_calls"), may_commit=False)))
+        if attempt.beyond and (busy := self._leaf.of_moved(attempt.know, operation)):
+            return _Ended(self._wait_for_leaf(attempt, busy))
         asked_at = self._deps.clock()
         performed = self._perform(attempt, operation)
         self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
@@ -259,33 +282,25 @@ class _Slice:
             return performer.types(needed, lease)
         attempt.calls += 1
         match operation:
-            case op.Search() | op.FindByExternalId() | op.Read() | op.ListSubscriptions() | op.Probe():
+            case (
+                op.Search() | op.FindByExternalId() | op.Read() | op.ListSubscriptions() | op.Probe()
+                | op.ListPage()
+            ):  # fmt: skip
                 return performer.read(operation, lease)
         self._leaf.hold()
         performed = performer.write(operation, lease, self._record(attempt, operation))
         if isinstance(operation, op.Create) and isinstance(performed.reply, op.Unknown):
-            journal = self._journal(attempt, operation, performed.sent_ms, performed.commit_until_ms)
+            sent_ms, until_ms = performed.sent_ms, performed.commit_until_ms
+            journal = self._journal(attempt.wish, attempt.know, operation, sent_ms, until_ms)
             attempt.know = replace(attempt.know, journal=journal)
         return performed
 
     def _record(self, attempt: Attempt, operation: op.WriteOperation) -> WriteRecord:
         journal: Part = None
         if isinstance(operation, op.Create):
-            journal = journal_json(self._journal(attempt, operation, self._lease.now_ms(), None))
+            wish, know, now_ms = attempt.wish, attempt.know, self._lease.now_ms()
+            journal = journal_json(self._journal(wish, know, operation, now_ms, None))
         return WriteRecord(attempt.wish.ids, to_json(self._end.pointers(attempt.know)), journal)
-
-    def _journal(
-        self, attempt: Attempt, create: op.Create, sent_ms: int, commit_until_ms: int | None
-    ) -> Journal:
-        before = attempt.know.journal
-        return Journal(
-            intents=attempt.wish.ids,
-            role=create.body["role"],
-            external_id=create.body.get("external_id"),
-            body=dict(create.body),
-            sent_ms=before.sent_ms if before else sent_ms,
-            commit_until_ms=commit_until_ms,
-        )
 
     def _digest(
         self, attempt: Attempt, operation: op.Operation, performed: Performed, handling: Handling
@@ -357,6 +372,11 @@ class _Slice:
                 return self._park(attempt, getattr(probed, "problem", op.Problem("outage")))
         return self._end.bury(verdict, attempt.know, attempt.calls)
 
+    def _hand_back(self, attempt: Attempt) -> Grant | None:
+        """This worker ends; the next one goes on from what is known, without an attempt counted."""
+        problem = op.Problem("worker_stops", message="its worker was asked to stop")
+        return self._end.postpone(attempt, 0.0, "retrying", problem, counted=False, failed=False)
+
     def _park(self, attempt: Attempt, problem: op.Problem, *, may_commit: bool = False) -> Grant | None:
         """Nobody can be served now: no attempt is counted, and the line goes on when a trial succeeds."""
         delay_s = random.uniform(0.5, 1.0) * self._deps.timing.parked_retry_s
@@ -375,4 +395,5 @@ class _Slice:
             self._deps.clock() < self._until
             and ended < self._deps.timing.slice_intents
             and not self._lease.lost
+            and not self._deps.stop.asked
         )

@@ -63,18 +63,25 @@ class World:
         self.index = threading.Barrier(1)
         """All stories that begin with an indexed past meet here; then the index catches up, once."""
         self._logs = logs
+        self.workers: list[Program] = []
         self._stack = ExitStack()
-        program = self._stack.enter_context(sandbox_program(logs / f"{name}-sandbox.log"))
+        try:
+            self._begin(settings, workers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, settings: Mapping[str, object], workers: int) -> None:
+        program = self._stack.enter_context(sandbox_program(self._logs / f"{self.name}-sandbox.log"))
         self.sandbox = SandboxControl(program.says(r"(http://\S+)"))
         self.settings: dict[str, object] = {
-            "REDIS_URL": redis_url,
+            "REDIS_URL": self.redis_url,
             "INTERCOM_URL": self.sandbox.url,
             "INTERCOM_TOKEN": "acceptance",
             **settings,
         }
-        self.queue = self._stack.enter_context(ContactQueue.from_url(redis_url))
-        self.redis: Redis = self._stack.enter_context(Redis.from_url(redis_url))
-        self.workers: list[Program] = []
+        self.queue = self._stack.enter_context(ContactQueue.from_url(self.redis_url))
+        self.redis: Redis = self._stack.enter_context(Redis.from_url(self.redis_url))
         self.start_workers(workers)
 
     def start_workers(self, count: int = 1, **settings: object) -> list[Program]:

@@ -17,6 +17,12 @@ ON_REDIS = (
     ["lane", "ann@example.test"],
     ["dead", "list"],
     ["dead", "show", "0" * 32],
+    ["dead", "replay", "--all"],
+    ["dead", "discard", "--all", "--reason", "none"],
+    ["lanes"],
+    ["pause"],
+    ["resume"],
+    ["doctor", "--json"],
 )
 
 
@@ -67,7 +73,10 @@ def test_help_lists_the_commands(anywhere: Onelane) -> None:
     ended = anywhere("--help")
 
     assert ended.code == 0
-    for command in ("demo", "up", "worker", "sandbox", "enqueue", "status", "lane", "dead"):
+    for command in (
+        "demo", "up", "worker", "sandbox", "enqueue", "status", "lane", "lanes", "dead", "pause", "resume",
+        "doctor", "repair",
+    ):  # fmt: skip
         assert f"│ {command} " in ended.out
 
 

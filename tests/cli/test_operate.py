@@ -49,7 +49,7 @@ def test_those_blocked_longest_and_the_longest_queues(onelane: Onelane) -> None:
     page = onelane("lanes", "--json").json
 
     assert (page["lanes"], page["intents"], page["whole"]) == (2, 4, True)
-    assert [one["head"] for one in page["blocked_longest"]][0] == head
+    assert page["blocked_longest"][0]["head"] == head
     assert [(one["who"], one["waiting"]) for one in page["longest"]] == [("b***@example.test", 3)]
     shown = onelane("lanes", "--limit", "1").out
     assert "4 intents in 2 lanes" in shown

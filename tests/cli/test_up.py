@@ -66,6 +66,7 @@ def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: On
         row = tasks[ended.json["id"]]
         assert (row["name"], row["state"]) == ("contacts.newsletter_opt_in", "SUCCESS")
         assert anywhere("lane", EMAIL).code == 0
+        assert anywhere("doctor").code == 0
 
         up.send_signal(signal.SIGINT)
         out, err = up.communicate(timeout=40)
@@ -102,7 +103,7 @@ def test_what_is_kept_in_data_is_there_again(anywhere: Onelane, tmp_path: Path) 
 
 def test_a_configured_redis_and_workspace_are_used(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONELANE_INTERCOM_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a token")
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a-token")
     with running() as (up, known):
         assert (known["redis"], known["sandbox"]) == (None, None)
         assert len(sessions_of(up.pid)) == 2

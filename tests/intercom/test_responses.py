@@ -20,6 +20,7 @@ from worker.core.operations import (
     Forbidden,
     Found,
     Listed,
+    ListPage,
     ListSubscriptions,
     ListTypes,
     Merge,
@@ -50,6 +51,7 @@ SEARCH = Search(("ann@example.test",))
 CHOICES = ListSubscriptions(ID)
 TYPES = ListTypes()
 PROBE = Probe()
+PAGE = ListPage()
 ARCHIVE = Archive(ID)
 UNARCHIVE = Unarchive(ID)
 MERGE = Merge(ID, OTHER)
@@ -59,7 +61,7 @@ DETACH = Detach(ID, "12")
 
 FACTUAL: Sequence[Operation] = (CREATE, UPDATE, MERGE, READ, FIND)
 ON_A_CONTACT: Sequence[Operation] = (UPDATE, READ, FIND, CHOICES, ARCHIVE, UNARCHIVE, MERGE, DELETE)
-WITHOUT_ONE: Sequence[Operation] = (CREATE, SEARCH, TYPES, PROBE)
+WITHOUT_ONE: Sequence[Operation] = (CREATE, SEARCH, TYPES, PROBE, PAGE)
 EVERY: Sequence[Operation] = (*ON_A_CONTACT, *WITHOUT_ONE, ATTACH, DETACH)
 
 CONTACT: dict[str, Any] = {"type": "contact", "id": ID, "role": "user", "external_id": "u-17"}
@@ -100,6 +102,22 @@ def test_200_of_a_search_is_candidates() -> None:
         Candidate(OTHER, "lead", None, "ann@example.test", 7),
     )
     assert reply == Listed(candidates, 5_000)
+
+
+def test_200_of_a_list_is_candidates_and_where_to_go_on() -> None:
+    pages = {"type": "pages", "page": 1, "next": {"page": 2, "starting_after": "c2"}}
+    body = {"type": "list", "data": [CONTACT, {"id": OTHER, "role": "visitor"}], "pages": pages}
+    known = (Candidate(ID, "user", "u-17", None, None),)
+    assert reply_to(PAGE, 200, body) == Listed(known, 5_000, "c2")
+    assert reply_to(PAGE, 200, {"data": [], "pages": {"next": None}}) == Listed((), 5_000)
+    assert isinstance(reply_to(PAGE, 200, {"data": None}), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("body", "region"), [({"app": {"region": "EU"}}, "EU"), ({"app": None}, None), ({}, None)]
+)
+def test_200_of_a_probe_may_tell_the_region(body: dict[str, Any], region: str | None) -> None:
+    assert reply_to(PROBE, 200, body) == Done(region=region)
 
 
 def test_200_of_a_search_without_hits() -> None:

@@ -75,7 +75,7 @@ class Bench:
         keys += [keyspace.dedupe(lane, kind, dedupe)] if dedupe else []
         payload = json.dumps({"kind": kind, "email": email})
         args = [id_, lane, payload, queue, schema, content, lane_limit, partition_limit]
-        status, known, seq, name = self._submit(keys, args)
+        status, known, seq, name, _ = self._submit(keys, args)
         return Submitted(status, known, int(seq), name)
 
     def submit_many(self, count: int, **kwargs: Any) -> list[str]:

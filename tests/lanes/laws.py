@@ -68,11 +68,14 @@ def check_laws(redis: Redis, now_ms: int) -> None:
     for partition in PARTITIONS:
         _every_id_is_in_one_place(dump, partition)
         for lane in _lanes(dump, partition):
+            _changes_are_those_that_wait(dump, lane)
             _the_lane_is_in_one_state(dump, lane, now_ms)
 
 
 def _may_stay(dump: Dump, key: str) -> bool:
     """Permanent keys, and those that last while something waits (an intent also as a dead letter)."""
+    if "{" not in key:
+        return key.split(":")[1] in keyspace.PERMANENT
     word, name = (key.split(":", 2)[2] + ":").split(":")[:2]
     if word == "lane":
         return bool(dump.list(keyspace.queue(name)))
@@ -81,7 +84,7 @@ def _may_stay(dump: Dump, key: str) -> bool:
     if word == "dedupe":
         owner = keyspace.intent(str(dump.values[key]).partition(":")[0])
         return dump.hash(owner).get("state") not in ("done", "dead")
-    return word in keyspace.PERMANENT or word == "queue"  # a list is there only while it is not empty
+    return word in keyspace.PERMANENT or word in ("queue", "changes")  # there only while they are not empty
 
 
 def _every_id_is_in_one_place(dump: Dump, partition: str) -> None:
@@ -98,6 +101,13 @@ def _every_id_is_in_one_place(dump: Dump, partition: str) -> None:
     assert set(queued) | set(dead) <= set(intents)
     pending = dump.hash(keyspace.counters(partition)).get("pending", "0")
     assert int(pending) == queued.total()
+
+
+def _changes_are_those_that_wait(dump: Dump, lane: str) -> None:
+    waiting = dump.list(keyspace.queue(lane))
+    named = {id_: dump.hash(keyspace.intent(id_)).get("change") for id_ in waiting}
+    told = {f"{change}:{id_}" for id_, change in named.items() if change}
+    assert set(dump.scores(keyspace.changes(lane))) == told
 
 
 def _lanes(dump: Dump, partition: str) -> set[str]:
@@ -118,7 +128,8 @@ def _the_lane_is_in_one_state(dump: Dump, lane: str, now_ms: int) -> None:
     told = f"lane {lane}: {fields}, due {due}, sent {seqs}"
     assert len(seqs) <= 1, f"two turns are outstanding; {told}"
     if not dump.list(keyspace.queue(lane)):
-        assert due is None and not seqs and "token" not in fields, f"an empty lane is not asleep; {told}"  # noqa: PT018
+        owed = int(fields["check_at"]) if "check_at" in fields else None
+        assert due == owed and not seqs and "token" not in fields, f"an empty lane is not asleep; {told}"  # noqa: PT018
     elif "token" not in fields:
         assert (due is None) == bool(seqs), f"a waiting lane must be either sent or due; {told}"
     elif int(fields["until"]) > now_ms:

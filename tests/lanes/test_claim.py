@@ -85,12 +85,12 @@ def test_a_retry_has_its_time(bench: Bench) -> None:
 
 
 def test_a_newer_payload_is_left_to_newer_workers(bench: Bench) -> None:
-    bench.submit(schema=2)
+    bench.submit(schema=9)
 
     assert bench.refusal(seq=1) == "newer"
     assert bench.due_ms() is not None  # and another worker will be asked soon
 
-    newer = Bench(bench.redis, schema=2)
+    newer = Bench(bench.redis, schema=9)
     bench.elapse(LEASE_MS + 1)
     assert [turn.seq for turn in newer.hand_out()] == [2]
     newer.store.claim(LANE, INTERACTIVE, 2, "newer")
@@ -98,7 +98,7 @@ def test_a_newer_payload_is_left_to_newer_workers(bench: Bench) -> None:
 
 def test_a_batch_ends_before_a_newer_payload(bench: Bench) -> None:
     first = bench.submit().id
-    bench.submit(schema=2)
+    bench.submit(schema=9)
 
     assert [intent.id for intent in bench.claim().intents] == [first]
 

@@ -1,4 +1,4 @@
-"""due: the one timer, and the one recovery path."""
+"""due: what hands out lanes whose time has come, and those whose turn was lost."""
 
 from __future__ import annotations
 

@@ -97,6 +97,30 @@ class Histories(RuleBasedStateMachine):
         self.w.broker.pop(index % len(self.w.broker))
         self.w.causes += 1
 
+    # --- operators
+
+    @precondition(lambda self: self.world)
+    @rule(which=st.sampled_from((0, 0, 1)), index=indexes, discard=st.booleans(), lost=st.booleans())
+    def dead_letter(self, which: int, index: int, discard: bool, lost: bool) -> None:
+        """A dead letter is replayed or discarded, whoever is at work on its lane."""
+        lane = lane_id(EMAILS[which])
+        model, op = self.w.lanes[lane], self.w.bench.new_token()
+        dead = [id_ for id_ in model.ended if self.w.bench.intent(id_)["state"] == "dead"]
+        if not dead:
+            return
+        id_ = dead[index % len(dead)]
+        if discard:
+            assert self.w.call(op, lambda: self.w.store.discard(lane, id_, op, DONE))
+            return
+        limits = {"lane_max": 1_000, "partition_max": 1_000}
+        answer = self.w.call(op, lambda: self.w.store.replay(lane, id_, op, whole=False, **limits))
+        assert answer.status == "accepted"
+        model.replayed(id_)
+        self.w.causes += 1
+        if answer.turn:
+            assert answer.turn.head == model.waiting[0]
+            self.w.publish(answer.turn, lost)
+
     # --- holders
 
     @precondition(_busy)

@@ -129,7 +129,7 @@ def test_the_same_lease_goes_on(bench: Bench) -> None:
 
 def test_a_newer_payload_ends_the_slice(bench: Bench) -> None:
     bench.submit()
-    bench.submit(schema=2)
+    bench.submit(schema=9)
 
     assert bench.settle(bench.claim(seq=1), "op", want_more=True).status == "publish"
 

@@ -77,6 +77,14 @@ class LaneModel:
     def waiting(self) -> list[str]:
         return [id_ for id_ in self.accepted if id_ not in self.ended]
 
+    def replayed(self, id_: str) -> None:
+        """A dead letter stands at the tail again, as if it had never been tried."""
+        for ids in (self.accepted, self.ended):
+            ids.remove(id_)
+        self.accepted.append(id_)
+        self.attempts.pop(id_, None)
+        self.kills.pop(id_, None)
+
     def settled(self, ids: list[str]) -> None:
         self.ended += ids
         self.clean, self.open_write, self.journal, self.token = True, None, None, None

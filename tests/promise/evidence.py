@@ -114,6 +114,10 @@ class Evidence:
                 return "rollback of Redis"
         return None
 
+    def rolled_back(self, one: Accepted) -> bool:
+        """Was it lost with a moment of Redis? It may have been carried out before."""
+        return one.outcome is None and any(s.start <= one.at <= s.end for s in self.declared.rollbacks)
+
     def surely_applied(self, address: Address) -> list[Accepted]:
         """The intents whose effect must be there."""
         return address.with_result(wishes.APPLIED)

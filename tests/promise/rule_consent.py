@@ -1,7 +1,8 @@
 """Consent is exactly as the person's last explicit word on that channel says; without a word it is untouched.
 
 "Last" is by when the person acted, then by acceptance. A word also counts if its intent was skipped (nobody
-was there yet: it is remembered) or superseded; only a dead letter's word does not.
+was there yet: it is remembered) or superseded; only a dead letter's word does not. One that Redis lost with a
+moment may count.
 """
 
 from __future__ import annotations
@@ -61,13 +62,26 @@ def _check_channel(
             text = f"channel {channel}: nobody said anything, but it was touched"
             report.found(CONSENT, address.name, text, *[_shown(one) for one in touched])
         return
-    last = words[-1][0]
-    allowed = {wanted for when, wanted, _ in words if when == last}
     states = [_receives(evidence, one, channel) for one in contacts]
+    allowed = _allowed(evidence, words, channel)
     fits = [state in allowed for state in states]
     if not (any(fits) if True in allowed else all(fits)):
         text = f"channel {channel}: the last word is {'yes' if words[-1][1] else 'no'}, the state {states}"
         report.found(CONSENT, address.name, text, words[-1][2], *[_shown(one) for one in contacts])
+
+
+def _allowed(evidence: Evidence, words: list[Said], channel: str) -> set[bool]:
+    """What may be: the last word that counts (or those of one moment), and lost ones after it."""
+    counting = [when for when, _, one in words if not evidence.rolled_back(one)]
+    if not counting:
+        untouched = _untouched(evidence, channel)
+        return {untouched, *(wanted for _, wanted, _ in words)}
+    return {wanted for when, wanted, _ in words if when >= counting[-1]}
+
+
+def _untouched(evidence: Evidence, channel: str) -> bool:
+    """Whether somebody who never said anything receives it."""
+    return channel == wishes.ALL_MAIL or evidence.declared.type_kinds.get(channel) == "opt_out"
 
 
 def _state(evidence: Evidence, contact: Json, channel: str) -> bool | None:
@@ -82,9 +96,7 @@ def _state(evidence: Evidence, contact: Json, channel: str) -> bool | None:
 
 def _receives(evidence: Evidence, contact: Json, channel: str) -> bool:
     chosen = _state(evidence, contact, channel)
-    if chosen is not None:
-        return chosen
-    return channel == wishes.ALL_MAIL or evidence.declared.type_kinds.get(channel) == "opt_out"
+    return _untouched(evidence, channel) if chosen is None else chosen
 
 
 def _shown(contact: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import wishes
 from .evidence import Address, Evidence
-from .history import Accepted, Span
+from .history import Accepted
 from .report import DEAD_LETTER, LOST, OUTCOME, Report
 
 
@@ -23,14 +23,10 @@ def check_endings(evidence: Evidence, report: Report) -> None:
 
 
 def _lost(evidence: Evidence, report: Report, one: Accepted) -> None:
-    if any(_within(one.at, span) for span in evidence.declared.rollbacks):
+    if evidence.rolled_back(one):
         report.set_apart("rollback of Redis", LOST, one.address, f"{one} never ended")
     else:
         report.found(LOST, one.address, f"{one} never ended")
-
-
-def _within(at: float, span: Span) -> bool:
-    return span.start <= at <= span.end
 
 
 def _dead_letter(evidence: Evidence, report: Report, one: Accepted) -> None:

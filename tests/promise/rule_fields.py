@@ -62,11 +62,16 @@ def _claims(evidence: Evidence, address: Address, contact: Json) -> dict[str, _C
             (found[path].sure if sure else found[path].maybe).append((one.rank, value))
         if sure and one.result == "created":
             _insert(found, one)
-    for one in address.with_result(["rejected"]):
-        if (one.outcome or {}).get("reason") in wishes.MAY_HAVE_WRITTEN:
+    for one in address.intents:
+        if _may_have_written(evidence, one):
             for path, value in wishes.asked(one).items():
                 found[path].maybe.append((one.rank, value))
     return found
+
+
+def _may_have_written(evidence: Evidence, one: Accepted) -> bool:
+    reason = (one.outcome or {}).get("reason")
+    return evidence.rolled_back(one) or (one.result == "rejected" and reason in wishes.MAY_HAVE_WRITTEN)
 
 
 def _insert(found: defaultdict[str, _Claims], one: Accepted) -> None:

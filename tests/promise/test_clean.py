@@ -210,6 +210,20 @@ def test_what_a_rollback_of_redis_loses_is_counted_apart() -> None:
     at = story.accepted[1].at
     assert story.kinds() == ["lost"]
     assert story.report(rollbacks=(Span(at - 0.5, at + 0.5),)).ok
+    story.put(name="B")
+    assert story.report(rollbacks=(Span(at - 0.5, at + 0.5),)).ok
+
+
+def test_a_word_that_redis_lost_may_have_been_carried_out() -> None:
+    for done in (True, False):
+        story = Story()
+        story.intent(result="created", name="A")
+        story.intent("newsletter_opt_out", None)
+        story.create(name="A")
+        if done:
+            story.put(unsubscribed_from_emails=True)
+        at = story.accepted[1].at
+        assert story.report(rollbacks=(Span(at - 0.5, at + 0.5),)).ok
 
 
 def test_an_address_has_one_spelling() -> None:

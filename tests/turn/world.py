@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from redis import Redis
 
@@ -101,7 +102,8 @@ class DirectGateway:
         if instead is not None:
             return instead
         wire = to_request(operation)
-        request = Request.of(wire.method, wire.path, wire.json)
+        path, _, query = wire.path.partition("?")
+        request = Request.of(wire.method, path, wire.json, query=dict(parse_qsl(query)))
         response = self.sandbox.handle(request, self.clock())
         content = response.content
         reply = to_reply(operation, response.status, response.headers, content, now_ms(), wall_s=self.clock())

@@ -72,6 +72,22 @@ def worker_settings(**given: Any) -> Settings:
         fail(USAGE, "; ".join(complaints(error)), "Correct the environment and start again.")
 
 
+def settings_of_workspace() -> Settings:
+    """The worker's settings for the Redis and the workspace that the command means.
+
+    A running `onelane up` writes to its sandbox, unless the environment names a workspace.
+    """
+    from worker.cli.stack import SANDBOX_TOKEN
+
+    given = queue_settings()
+    url = state.addresses().get("sandbox")
+    sandbox = {"intercom_url": url, "intercom_token": SANDBOX_TOKEN}
+    of_up = isinstance(url, str) and not is_set("ONELANE_INTERCOM_TOKEN")
+    return worker_settings(
+        redis_url=given.redis_url, broker_url=given.broker_url, **(sandbox if of_up else {})
+    )
+
+
 def _of_up() -> dict[str, str]:
     if is_set(REDIS_URL):
         return {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import output, state
+from worker.cli import output
 from worker.cli.exits import NEGATIVE, UNREACHABLE, fail
 
 if TYPE_CHECKING:
@@ -54,12 +53,12 @@ def doctor(
 def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], BrokerView]:
     from worker import doctor as checkup
     from worker.breaker import Breaker
-    from worker.cli.config import open_redis, queue_settings, worker_settings
+    from worker.cli.config import open_redis, queue_settings, settings_of_workspace
     from worker.cli.survey import line_words
     from worker.lanes.survey import survey
 
     given = queue_settings()
-    settings = worker_settings(redis_url=given.redis_url, broker_url=given.broker_url, **_sandbox_of_up())
+    settings = settings_of_workspace()
     with open_redis() as redis:
         say("Redis")
         findings = [*checkup.of_redis(redis, settings)]
@@ -72,16 +71,6 @@ def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], BrokerView]:
     say("Intercom")
     findings += [*checkup.of_intercom(_probe(settings, timeout_s), settings)]
     return findings, broker
-
-
-def _sandbox_of_up() -> dict[str, Any]:
-    """A running `onelane up` writes to its sandbox, unless the environment names a workspace."""
-    from worker.cli.stack import SANDBOX_TOKEN
-
-    url = state.addresses().get("sandbox")
-    if os.environ.get("ONELANE_INTERCOM_TOKEN") or not isinstance(url, str):
-        return {}
-    return {"intercom_url": url, "intercom_token": SANDBOX_TOKEN}
 
 
 def _ask_broker(url: str) -> BrokerView:

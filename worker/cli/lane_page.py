@@ -114,7 +114,8 @@ def why(page: dict[str, Any]) -> str:
         return f"a write whose answer was lost may still take effect for {left}; nobody writes before that"
     if page["journal"] is not None:
         return f"whether its create took effect is not known yet{until}"
-    if due_ms is not None and due_ms > now_ms:
+    parked = bool(page["intents"]) and page["intents"][0].get("state") == "parked"
+    if due_ms is not None and (due_ms > now_ms or parked):
         return _postponed(page) + until
     if page["turn_sent"]:
         return "its turn waits for a free worker"

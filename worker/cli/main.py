@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import dead, doctor, enqueue, inspection, run, survey, up
+from worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up
 from worker.cli.demo.command import demo
 from worker.cli.exits import Commands
 
@@ -35,6 +35,7 @@ app.command("lanes", rich_help_panel=_LOOK)(survey.lanes)
 app.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
 app.command("pause", rich_help_panel=_OPERATE)(survey.pause)
 app.command("resume", rich_help_panel=_OPERATE)(survey.resume)
+app.command("repair", rich_help_panel=_OPERATE)(repair.repair)
 app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)
 
 

@@ -32,7 +32,9 @@ def worker_command(concurrency: int, loglevel: str) -> list[str]:
     Gossip and mingle, Celery's talk among workers, are of no use to lanes and cost a start of a second.
     """
     celery = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "threads"]
-    options = ["--concurrency", str(concurrency), "--loglevel", loglevel, "--task-events"]
+    # A name of its own, or two workers of one host are one to Flower.
+    options = ["--hostname", f"onelane-{os.getpid()}@%h", "--loglevel", loglevel, "--task-events"]
+    options += ["--concurrency", str(concurrency)]
     return [*celery, *options, "--without-gossip", "--without-mingle"]
 
 

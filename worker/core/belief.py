@@ -95,8 +95,9 @@ class Known(_Frozen):
 class Tombstone(_Frozen):
     """An id the index may go on showing although it must not be used."""
 
-    why: Literal["gone", "merged", "deleted", "archived"]
-    """gone: 404, nobody said why · merged: into a contact we know · deleted · archived: by us, for good."""
+    why: Literal["gone", "merged", "deleted", "archived", "moved"]
+    """gone: 404, nobody said why · merged: into a contact we know · deleted · archived: by us, for good ·
+    moved: to another address, by us."""
     into: str | None = None
     at_ms: int
     """When we first learnt of it."""

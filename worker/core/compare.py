@@ -1,6 +1,6 @@
 """Is a write needed? A field is skipped only if a fact says it already holds (R45–R48).
 
-The law here is asymmetric on purpose: a needless write costs a call, a wrong skip costs data. So anything
+The law here is asymmetric on purpose: one request too many is cheap, a lost value is not. So anything
 that is not surely equal counts as different.
 """
 

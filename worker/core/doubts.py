@@ -6,8 +6,9 @@ from worker.core import operations as op
 from worker.core.belief import Journal, Known
 from worker.core.desired import create_body
 from worker.core.situation import Situation, Step, read_first
-from worker.core.state import Clash
+from worker.core.state import Clash, Knowledge
 from worker.core.verdicts import Reject, Retry, Skip, Wait
+from worker.core.wish import Wish
 
 LOOKS_S = (2, 4, 8, 15, 30)
 """Waits between looks for a create of unknown result; the last one repeats (R72)."""
@@ -29,6 +30,20 @@ def dead_end(s: Situation) -> Step | None:
 
 
 # ── a create whose result is unknown (R70–R73) ────────────────────────────────────────────────────────────
+
+
+def as_journal(
+    wish: Wish, know: Knowledge, create: op.Create, sent_ms: int, commit_until_ms: int | None
+) -> Journal:
+    """The journal of a create that is sent, or was and is not answered. Sent again it keeps its beginning."""
+    return Journal(
+        intents=wish.ids,
+        role=create.body["role"],
+        external_id=create.body.get("external_id"),
+        body=dict(create.body),
+        sent_ms=know.journal.sent_ms if know.journal else sent_ms,
+        commit_until_ms=commit_until_ms,
+    )
 
 
 def journal(s: Situation) -> Step | None:

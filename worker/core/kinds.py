@@ -10,6 +10,9 @@
 | contact_upsert     | by role, ext   | role=user    | with ext        | if it may do |      |          |
 |                    |                |              |                 | both         |      |          |
 
+| email_change       |                |              | (see `moving`)  |              |      |          |
+| contact_erasure    |                |              | (see `erasing`) |              |      |          |
+
 "with ext": if the intent names an external id. Who revives is the default policy; it can be widened to all
 kinds or narrowed to none, but an opt-out never brings anybody back, and neither does a create-only intent.
 """
@@ -19,17 +22,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from producers.intents import (
+    ContactErasure,
     ContactSync,
     ContactUpsert,
+    EmailChange,
     LeadCapture,
     NewsletterOptIn,
     NewsletterOptOut,
     ProductSignUp,
+    SettleCheck,
 )
 from worker.core.belief import Role
 from worker.core.policy import Policy
 
-AnyIntent = NewsletterOptIn | NewsletterOptOut | LeadCapture | ProductSignUp | ContactSync | ContactUpsert
+AnyIntent = (
+    NewsletterOptIn
+    | NewsletterOptOut
+    | LeadCapture
+    | ProductSignUp
+    | ContactSync
+    | ContactUpsert
+    | EmailChange
+    | ContactErasure
+    | SettleCheck
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +67,24 @@ class Mode:
     form: bool = False
     """It comes from a public form, where anyone can type someone else's address (R23)."""
     everyone: bool = False
-    """It concerns every contact of the address: each record is mailed separately (R53)."""
+    """It concerns every contact of the address: Intercom mails each of them by itself (R53)."""
+    moves: bool = False
+    """It gives the contact another address: planned by rules of its own, and alone."""
+    erases: bool = False
+    """It deletes the person: planned by rules of its own, and alone."""
+    checks: bool = False
+    """It only looks whether there are more of the person (`settling`), and alone."""
+
+    @property
+    def alone(self) -> bool:
+        """It has rules of its own, and is never folded."""
+        return self.moves or self.erases or self.checks
 
 
 def mode_of(intent: AnyIntent, policy: Policy) -> Mode:
     """The row of the table above for this intent, under this policy."""
     mode = _mode(intent, policy)
-    could = not mode.everyone and not mode.create_only
+    could = not (mode.everyone or mode.create_only or mode.alone)
     revives = {"people": mode.revives, "always": could, "never": False}[policy.revive]
     return replace(mode, revives=revives)
 
@@ -83,6 +110,12 @@ def _mode(intent: AnyIntent, policy: Policy) -> Mode:
                 claims_identity=named,
                 revives=intent.create == "create_or_update",
             )
+        case EmailChange():
+            return Mode(moves=True)
+        case ContactErasure():
+            return Mode(erases=True)
+        case SettleCheck():
+            return Mode(checks=True)
 
 
 def _upsert_creates(intent: ContactUpsert) -> Role | None:

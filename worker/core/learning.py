@@ -9,6 +9,7 @@ Laws this room keeps
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -81,8 +82,8 @@ def _found(know: Knowledge, operation: op.Operation, facts: Facts, sent_ms: int)
             know = replace(know, journal=None).did(created=facts.id).with_attached(facts.id, frozenset())
         case op.Update(body=body):
             know = _changed(know, before, facts)
-            if before is not None and before.role == "lead" and "external_id" not in body:
-                before = before.model_copy(update={"minted": facts.external_id})
+            if before is not None and before.role == "lead" and _converts_without_id(body):
+                before = before.model_copy(update={"minted": before.minted or facts.external_id})
         case op.Merge(lead_id=lead, user_id=user):
             know = _merged(know, lead, user, sent_ms)
         case op.Read() | op.FindByExternalId():
@@ -91,6 +92,11 @@ def _found(know: Knowledge, operation: op.Operation, facts: Facts, sent_ms: int)
     if facts.attached is not None:
         know = know.with_attached(facts.id, facts.attached)
     return know.with_contact(_known(know, before, facts, made_ms, sent_ms))
+
+
+def _converts_without_id(body: Mapping[str, Any]) -> bool:
+    """The contact keeps what Intercom minted for the lead. If others made it a user, its id is its own."""
+    return body.get("role") == "user" and "external_id" not in body
 
 
 def _known(know: Knowledge, before: Known | None, facts: Facts, made_ms: int | None, sent_ms: int) -> Known:
@@ -182,6 +188,8 @@ def _listed(know: Knowledge, reply: op.Listed) -> Knowledge:
 def _sighted(know: Knowledge, hit: op.Candidate, started_ms: int) -> Knowledge:
     known, stone = know.contacts.get(hit.id), know.tombstones.get(hit.id)
     if known is not None and known.lost_ms is None:
+        if known.email is None:  # an external id's pointer: its address is only seen now, so it is read first
+            know = know.update_contact(hit.id, email=_normalised(hit.email), confirmed=False)
         return know.update_contact(hit.id, resolved_ms=started_ms)
     if stone is not None and stone.why in ("merged", "deleted"):
         return know
@@ -215,6 +223,8 @@ def _gone(know: Knowledge, operation: op.Operation, reply: op.Gone, sent_ms: int
             return _unmerged(know, lead, user)
         case op.Archive(contact_id=contact_id):  # it was to go, and is gone
             return _put_back(know, contact_id, sent_ms)
+        case op.Delete(contact_id=contact_id):
+            return _deleted(know, contact_id, sent_ms)
         case (
             op.Read(contact_id=contact_id)
             | op.Update(contact_id=contact_id)
@@ -342,6 +352,8 @@ def _done(know: Knowledge, operation: op.Operation, reply: op.Done, sent_ms: int
             return _revived(know, contact_id, reply.external_id, sent_ms)
         case op.Archive(contact_id=contact_id):
             return _put_back(know, contact_id, sent_ms)
+        case op.Delete(contact_id=contact_id):
+            return _deleted(know, contact_id, sent_ms)
         case op.Attach(contact_id=contact_id, type_id=type_id):
             attached = know.attached.get(contact_id, frozenset()) | {type_id}
             return know.with_attached(contact_id, attached).wrote(contact_id)
@@ -368,6 +380,13 @@ def _revived(know: Knowledge, contact_id: str, external_id: str | None, sent_ms:
 def _put_back(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
     know = replace(know, put_back=contact_id).did(revived=None)
     return know.bury(contact_id, Tombstone(why="archived", at_ms=sent_ms))
+
+
+def _deleted(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
+    known = know.contacts.get(contact_id)
+    if known is not None and known.email not in (None, know.email):
+        know = know.did(left={**know.deeds.left, contact_id: known.email})
+    return know.wrote(contact_id).bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
 
 
 def _normalised(email: str | None) -> str | None:

@@ -3,7 +3,7 @@
 An operation is one HTTP call as data; a reply is its answer sorted by what it means for us, not by status.
 Both are plain values: the planner never sees HTTP, the gateway never sees an intent.
 
-    operation   read:  Search FindByExternalId Read ListSubscriptions ListTypes Probe
+    operation   read:  Search FindByExternalId Read ListSubscriptions ListTypes Probe ListPage
                 write: Create Update Unarchive Archive Merge Delete Attach Detach
     reply       facts:       Found Listed Subscriptions Types Done
                 answers:     Gone NoResource Conflict NotRestorable Refused Forbidden
@@ -64,6 +64,14 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class ListPage:
+    """`GET /contacts`: one page of everybody, as the index shows them. Only repair asks this."""
+
+    after: str | None = None
+    """Where the page before it ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """`POST /contacts`."""
 
@@ -118,7 +126,7 @@ class Detach:
     type_id: str
 
 
-ReadOperation = Union[Search, FindByExternalId, Read, ListSubscriptions, ListTypes, Probe]
+ReadOperation = Union[Search, FindByExternalId, Read, ListSubscriptions, ListTypes, Probe, ListPage]
 WriteOperation = Union[Create, Update, Unarchive, Archive, Merge, Delete, Attach, Detach]
 Operation = Union[ReadOperation, WriteOperation]
 
@@ -167,6 +175,8 @@ class Listed:
 
     candidates: tuple[Candidate, ...]
     started_ms: int
+    next_page: str | None = None
+    """Of a list: where to go on; None after its last page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,22 +25,29 @@ proves something; only facts let a write be skipped; consent moves only by expli
 
 from __future__ import annotations
 
+from worker.core import erasing, moving, settling
 from worker.core import operations as op
 from worker.core.belief import ALL_MAIL, Known, Memory, unflatten
 from worker.core.desired import create_body, desired_fields, due_words, identity_changes, needed
 from worker.core.doubts import clash, dead_end, journal, loops, revive, taken_back
 from worker.core.policy import Policy
-from worker.core.situation import Rule, Situation, Step, read_first
+from worker.core.situation import Rule, Situation, Step, merge_stray, read_first
 from worker.core.state import Knowledge
-from worker.core.verdicts import Finish, Reject, Retry, Skip, Verdict, Wait
+from worker.core.verdicts import Erased, Finish, Reject, Retry, Skip, Verdict, Wait
 from worker.core.wish import Wish
 
-__all__ = ["Finish", "Reject", "Retry", "Skip", "Step", "Verdict", "Wait", "plan"]
+__all__ = ["Erased", "Finish", "Reject", "Retry", "Skip", "Step", "Verdict", "Wait", "plan"]
 
 
 def plan(wish: Wish, know: Knowledge, memory: Memory, policy: Policy, now_ms: int) -> Step:
     """The next step. Always the same for the same arguments."""
     situation = Situation(wish, know, memory, policy, now_ms)
+    if wish.mode.moves:
+        return moving.plan(situation)
+    if wish.mode.erases:
+        return erasing.plan(situation)
+    if wish.mode.checks:
+        return settling.plan(situation)
     steps = (rule(situation) for rule in RULES)
     step = next((step for step in steps if step is not None), None)
     return Finish(situation.target.id) if step is None else step
@@ -112,6 +119,8 @@ def absent(s: Situation) -> Step | None:
     role = s.wish.mode.creates
     if role is None:
         return _second_look(s)
+    if s.wish.mode.claims_identity and s.choice.other_account:
+        role = "user"  # R20: beside the other account, one of its own; a lead cannot hold the external id
     guarded = role == "user" and s.wish.external_id is not None
     if not guarded and s.know.gone_ms is not None:
         proven_ms = s.know.gone_ms + s.policy.settle_window_ms
@@ -123,7 +132,7 @@ def absent(s: Situation) -> Step | None:
 def _second_look(s: Situation) -> Step:
     """R31: who is not to be seen may only not be visible yet. A search that started a settle window after
     the intent was accepted shows everybody who was there by then. If an intent that creates waits behind,
-    there is nothing to wait for: the person then exists by our own act."""
+    there is nothing to wait for: that intent will make the person."""
     gone_ms, window_ms = s.know.gone_ms or 0, s.policy.settle_window_ms
     if s.wish.creator_waits or (s.know.search_ms or 0) >= max(s.wish.accepted_ms, gone_ms) + window_ms:
         return Skip("archived", s.choice.lost[0].id) if s.choice.lost else Skip("not_found")
@@ -181,25 +190,9 @@ def _choices(s: Situation, target: Known) -> Step | None:
 def strays(s: Situation) -> Step | None:
     """R22: a lead beside the user is merged into it, if it is ours. Merging cannot be undone, so never where
     the user was a guess, and never by an opt-out."""
-    merges = s.policy.merge_leads
-    if s.target.role != "user" or merges == "off" or s.choice.ambiguous or s.wish.mode.everyone:
+    if s.target.role != "user" or s.choice.ambiguous or s.wish.mode.everyone:
         return None
-    for lead in s.choice.others:
-        if (
-            lead.role == "lead"
-            and lead.id not in s.know.unmergeable
-            and (merges == "all" or _is_ours(s, lead))
-        ):
-            return op.Merge(lead.id, s.target.id) if lead.confirmed else op.Read(lead.id)
-    return None
-
-
-def _is_ours(s: Situation, lead: Known) -> bool:
-    """We made it just now, or when the index could not show us the user yet."""
-    if lead.made_ms is None:
-        return False
-    user_ms = s.now_ms if s.target.created_at is None else s.target.created_at * 1000
-    return min(s.now_ms - lead.made_ms, abs(user_ms - lead.made_ms)) <= s.policy.settle_window_ms
+    return merge_stray(s, s.choice.others, s.target)
 
 
 RULES: tuple[Rule, ...] = (

@@ -16,6 +16,7 @@ class Policy:
     form_fields_on_user: Literal["overwrite", "keep"] = "overwrite"
     optout_creates: bool = False
     newsletter_subscription_types: tuple[str, ...] = ()
+    settle_check: bool = False
     settle_window_ms: int = 600_000
     registry_ttl_ms: int = 900_000
     consent_memory_ms: int = 30 * 86_400_000

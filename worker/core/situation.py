@@ -56,3 +56,23 @@ Rule = Callable[[Situation], Step | None]
 def read_first(contacts: Iterable[Known]) -> op.Read | None:
     """Read the first of these that only the index, or a message of Intercom's, has shown so far."""
     return next((op.Read(known.id) for known in contacts if not known.confirmed), None)
+
+
+def merge_stray(s: Situation, others: Iterable[Known], user: Known) -> op.Merge | op.Read | None:
+    """R22: the first of these leads that is to be merged into the user; read before, as any first write."""
+    merges = s.policy.merge_leads
+    if merges == "off":
+        return None
+    for lead in others:
+        mergeable = lead.role == "lead" and lead.id not in s.know.unmergeable
+        if mergeable and (merges == "all" or _is_ours(s, lead, user)):
+            return op.Merge(lead.id, user.id) if lead.confirmed else op.Read(lead.id)
+    return None
+
+
+def _is_ours(s: Situation, lead: Known, user: Known) -> bool:
+    """We made it just now, or when the index could not show us the user yet."""
+    if lead.made_ms is None:
+        return False
+    user_ms = s.now_ms if user.created_at is None else user.created_at * 1000
+    return min(s.now_ms - lead.made_ms, abs(user_ms - lead.made_ms)) <= s.policy.settle_window_ms

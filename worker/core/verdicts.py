@@ -25,6 +25,14 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """The person is gone."""
+
+    kept: tuple[str, ...]
+    """Contacts of other accounts at the address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Plan again at `until_ms`; no attempt is counted."""
 
@@ -48,4 +56,4 @@ class Reject:
     other_contacts: tuple[str, ...] = ()
 
 
-Verdict = Union[Finish, Skip, Wait, Retry, Reject]
+Verdict = Union[Finish, Skip, Erased, Wait, Retry, Reject]

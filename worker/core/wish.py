@@ -16,6 +16,7 @@ from producers.intents import (
     CLEARABLE,
     ContactSync,
     ContactUpsert,
+    EmailChange,
     NewsletterOptIn,
     NewsletterOptOut,
     ProductSignUp,
@@ -55,6 +56,8 @@ class Wish:
     spellings: tuple[str, ...]
     """Addresses to search for: the normalised one, then others as producers wrote them (R15)."""
     external_id: str | None
+    new_email: str | None = None
+    """The address that the person has from now on, normalised (EmailChange)."""
     contact_id: str | None = None
     """A contact that the producer points at (ProductSignUp)."""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +116,7 @@ def _folds(members: list[Accepted], follower: Accepted, memory: Memory, policy: 
     mode = mode_of(head.intent, policy)
     return (
         mode == mode_of(follower.intent, policy)
-        and not mode.create_only
+        and not (mode.create_only or mode.alone)
         and not follower.again  # what it leaves out is known when those before it have ended
         and _same_subject(head.intent, follower.intent, policy)
         and (mode.creates is not None or _looks_with(head, follower, policy, now_ms))
@@ -235,13 +238,14 @@ def _wish(members: tuple[Accepted, ...], memory: Memory, policy: Policy, creator
         authors |= dict.fromkeys([*named, *map(_channel, heard)], member.id)
         said[member.id] = frozenset([*named, *map(_channel, spoken)])
     address = head.intent.address
-    written = dict.fromkeys([address, *(member.intent.email for member in members)])
+    written = dict.fromkeys([address, *(member.intent.email for member in members), *_new(head.intent)])
     return Wish(
         members=members,
         mode=mode_of(head.intent, policy),
         email=address,
         spellings=tuple(written),
         external_id=head.intent.external_id,
+        new_email=next(iter(_new(head.intent)), None),
         contact_id=getattr(head.intent, "contact_id", None),
         fields=fields,
         insert_fields=_paths(head.intent.set_on_insert) if isinstance(head.intent, ContactUpsert) else {},
@@ -252,6 +256,11 @@ def _wish(members: tuple[Accepted, ...], memory: Memory, policy: Policy, creator
         accepted_ms=max(member.accepted_ms for member in members),
         creator_waits=creator_waits,
     )
+
+
+def _new(intent: AnyIntent) -> tuple[str, ...]:
+    """The address to come: normalised, and as the producer wrote it."""
+    return (intent.new_address, intent.new_email) if isinstance(intent, EmailChange) else ()
 
 
 def _channel(channel: str) -> str:

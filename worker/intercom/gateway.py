@@ -245,9 +245,14 @@ def _unsendable(error: Exception) -> Refused:
 
 def _lost(call: Call, kind: str, error: Exception | None = None) -> NotSent | Unknown:
     """No answer: whether the request had begun to leave decides what that means."""
-    words = None if error is None else f"{type(error).__name__}: {error}"
-    trouble = problem(kind, None, message=words)
+    trouble = problem(kind, None, message=None if error is None else _in_words(error))
     return NotSent(trouble) if call.started_ms is None else Unknown(trouble)
+
+
+def _in_words(error: Exception) -> str:
+    """Never what we sent: a protocol error of our own making quotes the header, and with it the token."""
+    said = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 # ── process-wide ──────────────────────────────────────────────────────────────────────────────────────────

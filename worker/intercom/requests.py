@@ -14,6 +14,7 @@ from worker.core.operations import (
     Delete,
     Detach,
     FindByExternalId,
+    ListPage,
     ListSubscriptions,
     ListTypes,
     Merge,
@@ -27,6 +28,9 @@ from worker.core.operations import (
 
 PAGE_SIZE = 50
 """Search hits per page: the documented default; nobody has 50 contacts with one address."""
+
+LIST_SIZE = 150
+"""Contacts per page of a list: the documented most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ def to_request(operation: Operation) -> Request:
             return Request("GET", "/subscription_types")
         case Probe():
             return Request("GET", "/me")
+        case ListPage(after):
+            cursor = f"&starting_after={quote(after, safe='')}" if after else ""
+            return Request("GET", f"/contacts?per_page={LIST_SIZE}{cursor}")
         case _:
             return _write(operation)
 

@@ -25,6 +25,7 @@ from worker.core.operations import (
     Found,
     Gone,
     Listed,
+    ListPage,
     ListSubscriptions,
     ListTypes,
     Merge,
@@ -119,6 +120,8 @@ def _good(operation: Operation, body: Any, started_ms: int) -> Reply | None:
             return None if facts is None else Found(facts)
         case Search():
             return _listed(body, started_ms)
+        case ListPage():
+            return _page(body, started_ms)
         case ListSubscriptions():
             attached = ids_of(body)
             return None if attached is None else Subscriptions(attached)
@@ -147,11 +150,19 @@ def _probed(body: Any) -> Reply | None:
 
 def _listed(body: Any, started_ms: int) -> Reply | None:
     """One unreadable hit spoils the list: leaving it out could make a second contact of the same person."""
+    page = _page(body, started_ms)
+    return page if page is not None and len(page.candidates) == len(body["data"]) else None
+
+
+def _page(body: Any, started_ms: int) -> Listed | None:
     hits = body.get("data") if isinstance(body, dict) else None
     if not isinstance(hits, list):
         return None
     candidates = tuple(c for c in map(candidate_of, hits) if c is not None)
-    return Listed(candidates, started_ms) if len(candidates) == len(hits) else None
+    pages = body.get("pages")
+    following = pages.get("next") if isinstance(pages, dict) else None
+    after = text(following.get("starting_after")) if isinstance(following, dict) else None
+    return Listed(candidates, started_ms, after)
 
 
 def _types(body: Any) -> Reply | None:
@@ -240,7 +251,7 @@ def _missing(failure: _Failure) -> Reply | None:
     if failure.has_code(_OTHER_THINGS):
         return Refused(failure.problem("refused"))
     match failure.operation:
-        case Create() | Search() | ListTypes() | Probe():
+        case Create() | Search() | ListTypes() | Probe() | ListPage():
             return NotSent(failure.problem("not_found"))
         case Attach() | Detach() if failure.status == 404:
             return _missing_subscription(failure)

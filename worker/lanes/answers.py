@@ -10,7 +10,18 @@ from typing import Any, cast
 from producers import identity
 from producers.keyspace import QueueName
 from producers.turns import Turn
-from worker.lanes.model import Grant, GrantedIntent, Replayed, ReplayStatus, Settled, SettledStatus
+from worker.lanes.model import (
+    Asked,
+    Gate,
+    Grant,
+    GrantedIntent,
+    Refusal,
+    Refused,
+    Replayed,
+    ReplayStatus,
+    Settled,
+    SettledStatus,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +60,28 @@ def _granted_intent(
         first_accepted_ms=int(first) if first else None,
         whole=whole == "1",
     )
+
+
+def refused(lane: str, words: Sequence[str]) -> Refused:
+    """A claim that was not granted."""
+    reason, at_ms, *gate = words
+    kept = Gate(id=gate[1], lane=lane, change=gate[0]) if gate else None
+    return Refused(cast(Refusal, reason), int(at_ms) or None, kept)
+
+
+def asked(words: Sequence[str]) -> Asked:
+    """The answer of gate_ask."""
+    match words:
+        case ["open", usable, belief, memory]:
+            return Asked("open", None, usable == "1", belief or None, memory or None)
+        case ["busy", at_ms]:
+            return Asked("busy", int(float(at_ms)) or None)
+    return Asked("missing")
+
+
+def left(lane: str, words: Sequence[str]) -> Turn | None:
+    """The turn to publish after a gate has gone, if one is."""
+    return _turn(lane, *words[1:]) if words[0] == "publish" else None
 
 
 def settled(held: Grant, words: Sequence[str]) -> Settled:

@@ -30,7 +30,7 @@ KEEP: Final = Keep.KEEP
 Part = str | None | Keep
 """What to store: JSON text, None to clear, KEEP to leave it alone."""
 
-Refusal = Literal["busy", "asleep", "not_due", "held", "newer"]
+Refusal = Literal["busy", "asleep", "not_due", "held", "newer", "gated"]
 PostponedState = Literal["retrying", "reconciling", "parked"]
 ReplayStatus = Literal["accepted", "gone", "lane_full", "queue_full"]
 SettledStatus = Literal["more", "publish", "left", "asleep"]
@@ -75,7 +75,7 @@ class LaneSettings:
     """Intents granted at once at most."""
     lost_after_turns: int = 64
     """A turn overtaken by more than this many is lost."""
-    schema: int = 1
+    schema: int = 2
     """Newest payload schema this worker understands."""
 
     def __post_init__(self) -> None:
@@ -151,6 +151,40 @@ class Refused:
     reason: Refusal
     at_ms: int | None
     """When there is a next chance, if that is known."""
+    gate: Gate | None = None
+    """What stands at the head, if that is why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The place that a change of address keeps in the lane of the new one."""
+
+    id: str
+    lane: str
+    change: str
+    """Id of the change, an intent of another lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """May the change of address have the lane of the new one now?"""
+
+    answer: Literal["open", "busy", "missing"]
+    """missing: it keeps no place there (any more)"""
+    until_ms: int | None = None
+    """When to ask again, if it is busy and that is known."""
+    facts_usable: bool = False
+    belief: str | None = None
+    memory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A look that an empty lane owes: put into it as an intent when its time has come."""
+
+    id: str
+    payload: str
+    delay_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,30 +13,36 @@ from redis import Redis
 
 from producers import keyspace
 from producers.keyspace import BULK, INTERACTIVE, QueueName
+from producers.receipts import ENDED
+from producers.submission import GATE_SCRIPT, gate_call
 from producers.turns import Turn
 from worker.lanes import answers, views
 from worker.lanes.model import (
     KEEP,
+    Asked,
+    Check,
     Checkpointed,
     DeadLetter,
     Fenced,
+    Gate,
     Grant,
+    Keep,
     LaneSettings,
     LaneView,
     Leaf,
     Part,
     PostponedState,
-    Refusal,
     Refused,
     Replayed,
     Settled,
     StillOpen,
     TurnCounters,
 )
-from worker.lanes.scripts import Scripts
+from worker.lanes.scripts import Scripts, as_text
 
 Arg = str | int
 Words = list[str]
+_CHUNK = 500
 
 
 class LaneStore:
@@ -55,7 +61,7 @@ class LaneStore:
         words = self._run("claim", lane, token, [*args, self._limits.lane_idle_ttl_ms])
         if words[0] == "granted":
             return answers.grant(lane, token, words[1:])
-        return Refused(cast(Refusal, words[0]), int(words[1]) or None)
+        return answers.refused(lane, words)
 
     def renew(self, grant: Grant) -> bool:
         """Count the lease from now. False: the lane is not yours any more."""
@@ -96,10 +102,12 @@ class LaneStore:
         belief: Part,
         memory: Part,
         want_more: bool,
+        check: Check | Keep | None = KEEP,
     ) -> Settled:
         """End the intents `ended` (id, outcome JSON), head first; go on under the same lease, or release.
 
-        Clears journal and open write: all writes must have been answered. Raises `Fenced`.
+        `check`: what the lane owes from now on; None: nothing any more. Clears journal and open write: all
+        writes must have been answered. Raises `Fenced`.
         """
         args: list[Arg] = [
             *self._granting(),
@@ -108,7 +116,7 @@ class LaneStore:
             self._limits.status_ttl_ms,
         ]
         pairs = [word for pair in ended for word in pair]
-        words = self._owned("settle", grant, op, [*args, *self._lives(), *pairs])
+        words = self._owned("settle", grant, op, [*args, *self._lives(), *_check(check), *pairs])
         return answers.settled(grant, words)
 
     def postpone(
@@ -187,6 +195,37 @@ class LaneStore:
         args: list[Arg] = [grant.lane, grant.fence, _part(pointer), self._limits.registry_ttl_ms]
         return self._scripts.run("leaf_give", [keyspace.external_id(external_id)], args)[0] == "ok"
 
+    # --- changes of address -------------------------------------------------------------------------------
+
+    def keep_gate(self, gate: Gate, grant: Grant, new_address: str, accepted_ms: int) -> None:
+        """Keep a place for the change in the lane of the new address, if its producer could not."""
+        member = f"{gate.change}:{gate.change}"
+        order: Any = self._redis.zscore(keyspace.changes(grant.lane), member)
+        call = gate_call(gate.change, new_address, int(order or accepted_ms * 1000))
+        self._redis.eval(GATE_SCRIPT, len(call.keys), *call.keys, *call.args)
+
+    def ask_gate(self, gate: Gate, grant: Grant, accepted_ms: int) -> Asked:
+        """May the change, which `grant` holds, have that lane now? Nothing is held by asking."""
+        words = self._run("gate_ask", gate.lane, gate.id, [gate.lane, gate.id, accepted_ms, grant.fence])
+        return answers.asked(words)
+
+    def note_gate(self, gate: Gate, grant: Grant, belief: Part, memory: Part) -> None:
+        """Tell that lane whom it has got; before the change is settled. Raises `Fenced`."""
+        args: list[Arg] = [gate.id, grant.fence, *self._knowledge(belief, memory)]
+        if self._run("gate_note", gate.lane, gate.id, args)[0] == "fenced":
+            raise Fenced(f"lane {gate.lane}: its gate is not open to {grant.lane}")
+
+    def leave_gate(self, gate: Gate, op: str) -> Turn | None:
+        """The change has ended: what waited behind its place is served. A turn to publish, if any."""
+        limits = self._limits
+        lives: list[Arg] = [limits.status_ttl_ms, limits.lane_idle_ttl_ms, limits.answer_ttl_ms]
+        return answers.left(gate.lane, self._run("gate_leave", gate.lane, op, [gate.lane, gate.id, *lives]))
+
+    def has_ended(self, intent_id: str) -> bool:
+        """Whether an intent waits no longer: done, dead, or forgotten."""
+        at, state = cast(Any, self._redis.hmget(keyspace.intent(intent_id), "at", "state"))
+        return at is None or as_text(state) in ENDED
+
     # --- other lanes --------------------------------------------------------------------------------------
 
     def revise_belief(self, lane: str, revise: Callable[[str], str]) -> None:
@@ -235,6 +274,17 @@ class LaneStore:
         args: list[Arg] = [lane, intent_id, outcome, self._limits.status_ttl_ms, self._limits.answer_ttl_ms]
         return self._run("discard", lane, op, args)[0] == "ok"
 
+    def scrub(self, lane: str, outcome: str) -> None:
+        """What is kept of a person beside belief and memory goes: the lane's dead letters (they end, with
+        `outcome`), errors and dedupe keys of ended intents, the history. Called again it finds nothing."""
+        partition = keyspace.partition_of(lane)
+        dead = [id_ for id_, _ in views.dead_letters(self._redis, partition, 0)]
+        ids = list(dict.fromkeys([*dead, *views.told_of(self._redis, lane)]))
+        for start in range(0, len(ids), _CHUNK):
+            args: list[Arg] = [lane, outcome, self._limits.status_ttl_ms, *ids[start : start + _CHUNK]]
+            self._run("scrub", lane, "scrub", args)
+        self._redis.delete(keyspace.history(lane))
+
     # --- inside -------------------------------------------------------------------------------------------
 
     def _run(self, name: str, lane: str, op: str, args: Sequence[Arg]) -> Words:
@@ -262,6 +312,12 @@ def _part(value: Part) -> str:
     return "clear" if value is None else value
 
 
+def _check(check: Check | Keep | None) -> list[Arg]:
+    if isinstance(check, Check):
+        return [check.payload, check.id, check.delay_ms]
+    return ["clear" if check is None else "keep", "", 0]
+
+
 def _lane_keys(lane: str, op: str) -> list[str]:
     partition = keyspace.partition_of(lane)
     return [
@@ -274,6 +330,7 @@ def _lane_keys(lane: str, op: str) -> list[str]:
         keyspace.memory(lane),
         keyspace.dedupe_prefix(partition),
         keyspace.dead(partition),
+        keyspace.changes(lane),
     ]
 
 

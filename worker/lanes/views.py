@@ -61,6 +61,12 @@ def dead_letters(redis: Redis, partition: str, limit: int) -> list[tuple[str, in
     return [(as_text(id_), int(at)) for id_, at in found]
 
 
+def told_of(redis: Redis, lane: str) -> list[str]:
+    """Ids of the intents that the lane's history tells of."""
+    events = cast(Any, redis.lrange(keyspace.history(lane), 0, -1))
+    return [str(json.loads(as_text(event)).get("id")) for event in events]
+
+
 def dead_letter(redis: Redis, intent_id: str) -> DeadLetter | None:
     """One dead letter, whole."""
     return next(iter(dead_letters_of(redis, [intent_id])), None)

@@ -1,8 +1,8 @@
 """Faults on demand: rules that say what goes wrong with which request, as data.
 
-The first registered fault that is still live and matches acts. `slow` only delays, and lets the next match
-act too. Which fault meets a request is decided when it arrives; what the socket does about it is the server's
-part.
+The oldest fault that is still live and matches is the one that acts; only `slow` passes the request on to
+the next one after its delay. Which fault meets a request is decided when it arrives; what the socket does
+about it is the server's part.
 """
 
 from __future__ import annotations

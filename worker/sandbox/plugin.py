@@ -10,7 +10,7 @@ pytest; what a fixture needs is loaded and started when the first test asks for 
         sign_up("ann@example.test", intercom_url=onelane_sandbox.url, token=onelane_sandbox.token)
         assert [one["email"] for one in onelane_sandbox.contacts()] == ["ann@example.test"]
 
-`onelane_queue` is a ContactQueue with a worker on it, over that sandbox:
+`onelane_queue` is a ContactQueue whose intents a real worker takes to that sandbox:
 
     def test_newsletter(onelane_queue, onelane_sandbox):
         receipt = onelane_queue.enqueue(NewsletterOptIn(email="ann@example.test"))
@@ -38,13 +38,18 @@ if TYPE_CHECKING:
     from worker.sandbox.serve import RunningSandbox
     from worker.sandbox.stage import Stage
 
+INDEX_LAG_S = 1.0
+
 
 @pytest.fixture(scope="session")
 def onelane_sandbox_server() -> Iterator[RunningSandbox]:
-    """One sandbox server for the whole run, on a free port of this machine."""
+    """One sandbox server for the whole run, on a free port of this machine.
+
+    Its index lags by less than the settle window of `onelane_queue`, so that lost answers are reconciled.
+    """
     from worker.sandbox.serve import RunningSandbox
 
-    with RunningSandbox() as running:
+    with RunningSandbox(index_lag=INDEX_LAG_S) as running:
         yield running
 
 

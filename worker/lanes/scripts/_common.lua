@@ -2,7 +2,7 @@
 --
 -- KEYS of a script that serves one lane (due, leaf_take and leaf_give name their own):
 --   1 lane hash   2 queue list   3 due   4 sent:interactive   5 sent:bulk   6 counters   7 intent prefix
---   8 answer key of this call    9 belief   10 memory   11 dedupe prefix   12 dead
+--   8 answer key of this call    9 belief   10 memory   11 dedupe prefix   12 dead   13 changes
 --
 -- Lane hash: token, fence, until (ms)   the lease. An overdue token stays until somebody takes the lane over: that
 --                                       it is still there says that its holder never released. Who holds the token
@@ -12,6 +12,7 @@
 --            open, commit (ms)          the open write and when it can no longer commit
 --            journal                    a create that may be in flight or done
 --            yields                     1: the waiting head steps aside for whoever comes next
+--            check, check_id, check_at  an intent of our own, to be put into the lane at its time, when it is empty
 -- Intent hash, besides what submit.lua writes: state, attempts, kills, next (ms), error; at the end kind, lane,
 --                                       outcome, ended (ms); once replayed: again (ms), whole (1: as it is)
 --
@@ -97,18 +98,40 @@ local function send(lane, queue)
   return { seq, class, head, redis.call('HGET', intents .. head, 'attempts') or '0' }
 end
 
+-- The head, once the oldest change of address that waits here, or keeps a place here, stands before the others of
+-- its sort. Where changes cross, every lane then serves them in one order, and no two wait for each other. Only while
+-- nobody has the lane.
+local function head_in_order()
+  local head = redis.call('LINDEX', queue_key, 0)
+  if not head or not redis.call('HGET', intents .. head, 'change') then return head end
+  local oldest = redis.call('ZRANGEBYSCORE', KEYS[13], '-inf', '+inf', 'LIMIT', 0, 1)[1]
+  local id = oldest and string.match(oldest, '[^:]*$') or head
+  if id ~= head and redis.call('LREM', queue_key, 1, id) == 1 then
+    redis.call('LPUSH', queue_key, id)
+    return id
+  end
+  return head
+end
+
+-- The change of address whose place this is, if it is one: nobody serves it, and what waits behind it waits.
+local function gate_of(id)
+  local change = redis.call('HGET', intents .. id, 'change')
+  return change and change ~= id and change or nil
+end
+
 local function lease(lane, lease_ms)
   local until_ms = text(now + lease_ms)
   redis.call('HSET', lane_key, 'until', until_ms)
   redis.call('ZADD', due, until_ms, lane)
 end
 
--- How many intents, head first, one holder may have: none of a newer schema, and a head that killed a worker alone.
+-- How many intents, head first, one holder may have: none of a newer schema, none from a gate on, and a head that
+-- killed a worker alone.
 local function batch_size(most, schema)
   local ids = redis.call('LRANGE', queue_key, 0, most - 1)
   for position, id in ipairs(ids) do
-    local intent = redis.call('HMGET', intents .. id, 'schema', 'kills')
-    if tonumber(intent[1] or '1') > schema then return position - 1 end
+    local intent = redis.call('HMGET', intents .. id, 'schema', 'kills', 'change')
+    if tonumber(intent[1] or '1') > schema or (intent[3] and intent[3] ~= id) then return position - 1 end
     if position == 1 and intent[2] then most = 1 end
     if position == most then return position end
   end
@@ -146,11 +169,22 @@ end
 
 local function let_go() redis.call('HDEL', lane_key, 'token', 'until', 'batch', 'seen', 'usable') end
 
--- Nobody need look at an empty lane. Its fence and what is dirty are kept for a while.
+-- Nobody need look at an empty lane, but for a check that it owes; and that steps aside for whoever comes.
+local function rest(lane, key)
+  local at = redis.call('HGET', key, 'check_at')
+  if at then
+    redis.call('HSET', key, 'yields', '1')
+    redis.call('ZADD', due, at, lane)
+  else
+    redis.call('ZREM', due, lane)
+  end
+end
+
+-- Its fence and what is dirty are kept for a while.
 local function fall_asleep(lane, idle_ms)
   let_go()
   unsend(lane)
-  redis.call('ZREM', due, lane)
+  rest(lane, lane_key)
   redis.call('PEXPIRE', lane_key, idle_ms)
 end
 
@@ -189,7 +223,7 @@ end
 -- An intent leaves the lane, compared by id; from now on its dedupe key lives on borrowed time.
 local function leave(lane, id, state, outcome, dedupe_ms)
   local intent = intents .. id
-  local known = redis.call('HMGET', intent, 'payload', 'dedupe')
+  local known = redis.call('HMGET', intent, 'payload', 'dedupe', 'change')
   local readable, content = pcall(cjson.decode, known[1])
   redis.call('LREM', queue_key, 1, id)
   redis.call('HINCRBY', counters, 'pending', -1)
@@ -197,5 +231,6 @@ local function leave(lane, id, state, outcome, dedupe_ms)
     'lane', lane, 'kind', readable and content.kind or 'unknown')
   redis.call('HDEL', intent, 'next')
   if known[2] then redis.call('PEXPIRE', KEYS[11] .. known[2], dedupe_ms) end
+  if known[3] then redis.call('ZREM', KEYS[13], known[3] .. ':' .. id) end
 end
 

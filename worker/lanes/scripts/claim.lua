@@ -8,6 +8,7 @@
 --   busy     another holder's lease lives          asleep   nothing waits
 --   not_due  the retry has its time                newer    the head needs a newer worker
 --   held     an open write may still commit
+--   gated    a change of address keeps its place at the head: two more words, its id and the gate's
 --
 -- Law: the turn's seq is recorded whatever the answer. Whoever is refused leaves the lane in `sent` or `due`, or
 -- asleep. No lease begins while a write may still commit. A holder who never released costs the head a kill, and
@@ -69,10 +70,17 @@ if commit > now then
   return refuse('held', commit)
 end
 
-local head = intents .. redis.call('LINDEX', queue_key, 0)
+local first = head_in_order()
+local head = intents .. first
 if tonumber(redis.call('HGET', head, 'schema') or '1') > schema then
   stand(now + lease_ms)
   return refuse('newer', now + lease_ms)
+end
+
+local change = gate_of(first)
+if change then
+  stand(now + lease_ms)
+  return remember({ 'gated', text(now + lease_ms), change, first }, ARGV[8])
 end
 
 if l[1] then redis.call('HINCRBY', head, 'kills', 1) end

@@ -21,8 +21,21 @@ end
 -- Nothing waits: the lane need not be looked at.
 local function forget(lane)
   unsend(lane)
-  redis.call('ZREM', due, lane)
+  rest(lane, lane_key .. lane)
   redis.call('PEXPIRE', lane_key .. lane, ARGV[5])
+end
+
+-- An empty lane owes a check, and its time has come: from here on it is an intent like any other.
+local function begins_check(lane)
+  local key = lane_key .. lane
+  local check = redis.call('HMGET', key, 'check_at', 'check_id', 'check')
+  if not check[1] or tonumber(check[1]) > now then return false end
+  redis.call('HDEL', key, 'check_at', 'check_id', 'check', 'yields')
+  redis.call('HSET', intents .. check[2], 'payload', check[3], 'at', text(now), 'schema', '2', 'bulk', '1')
+  redis.call('RPUSH', queue_key .. lane, check[2])
+  redis.call('HINCRBY', counters, 'pending', 1)
+  give(lane)
+  return true
 end
 
 for _, lane in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT', 0, most)) do
@@ -30,7 +43,7 @@ for _, lane in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT
   if held[1] and tonumber(held[2]) > now then
     redis.call('ZADD', due, held[2], lane)
   elseif redis.call('LLEN', queue_key .. lane) == 0 then
-    forget(lane)
+    if not begins_check(lane) then forget(lane) end
   elseif is_sent(lane) then
     redis.call('ZREM', due, lane)
   else

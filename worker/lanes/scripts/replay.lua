@@ -36,6 +36,7 @@ if known[3] then
   local holder = redis.call('GET', KEYS[11] .. known[3])
   if holder and string.match(holder, '^[^:]*') == id then redis.call('PERSIST', KEYS[11] .. known[3]) end
 end
+if redis.call('HGET', intent, 'change') then redis.call('ZADD', KEYS[13], text(now_us), id .. ':' .. id) end
 redis.call('RPUSH', queue_key, id)
 redis.call('HINCRBY', counters, 'pending', 1)
 

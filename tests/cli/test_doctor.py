@@ -1,0 +1,240 @@
+"""`onelane doctor`: what it finds, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from producers import keyspace
+from producers.identity import lane_id
+from producers.settings import QueueSettings
+from worker import doctor
+from worker.breaker import Gate
+from worker.cli import doctor as command
+from worker.core import operations as op
+from worker.doctor import BrokerView, Finding
+from worker.lanes.survey import Survey
+from worker.sandbox.client import SandboxControl
+from worker.settings import Settings
+
+from .helpers import Hand, Onelane
+
+EMAIL = "ann@example.test"
+LANE = lane_id(EMAIL)
+REFUSED = {"class": "refused", "http_status": 400}
+
+
+@pytest.fixture
+def at_work(
+    onelane: Onelane, onelane_sandbox: SandboxControl, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Onelane:
+    """Everything is well: a Redis that keeps what it has, a workspace, a worker that answers."""
+    monkeypatch.setenv("ONELANE_INTERCOM_URL", onelane_sandbox.url)
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", onelane_sandbox.token)
+    asked = command._ask_broker
+    monkeypatch.setattr(command, "_ask_broker", lambda url: replace(asked(url), workers=("celery@here",)))
+    monkeypatch.setattr(doctor, "_persistence", lambda *_: Finding("persistence", "ok", "kept"))
+    return onelane
+
+
+def checks(onelane: Onelane) -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in onelane("doctor", "--json").json["checks"]}
+
+
+def test_all_is_well(at_work: Onelane) -> None:
+    ended = at_work("doctor")
+
+    assert (ended.code, "BAD" in ended.out) == (0, False), ended.out
+    told = at_work("doctor", "--json").json
+    assert (told["healthy"], told["worst"]) == (True, "ok")
+    assert "1: celery on here" in ended.out
+    names = [check["name"] for check in told["checks"]]
+    assert names == [
+        "redis", "persistence", "memory", "clock", "epoch", "broker", "workers", "line", "lanes", "backlog",
+        "dead letters", "token", "region", "version",
+    ]  # fmt: skip
+
+
+def test_what_needs_a_person_is_said_with_what_to_do(at_work: Onelane, hand: Hand, valkey: Redis) -> None:
+    at_work("enqueue", "lead-capture", "--email", EMAIL)
+    hand.bury(LANE, REFUSED)
+    at_work("enqueue", "lead-capture", "--email", EMAIL)
+    hand.postpone(LANE, "retrying", REFUSED, delay_ms=0)
+    valkey.zincrby(keyspace.due(keyspace.partition_of(LANE)), -60_000, LANE)
+    at_work("pause", "--reason", "a test")
+
+    found = checks(at_work)
+
+    assert at_work("doctor").code == 1
+    assert found["dead letters"] == {
+        "name": "dead letters",
+        "level": "warn",
+        "says": "1",
+        "todo": "onelane dead list; then replay or discard them.",
+    }
+    assert (found["line"]["level"], found["line"]["says"]) == ("warn", "paused: a test")
+    assert found["lanes"]["level"] == "bad"
+    assert found["lanes"]["says"].startswith("1 stranded")
+
+
+def test_without_a_worker_or_a_token_it_is_unhealthy(onelane: Onelane) -> None:
+    found = checks(onelane)
+
+    assert onelane("doctor").code == 1
+    assert found["workers"]["says"] == "none answers"
+    assert found["token"]["says"] == "refused by api.intercom.io: no_token"
+    assert found["persistence"]["says"].startswith("none: a restart of Redis loses every accepted intent")
+
+
+def test_a_broker_that_is_away(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONELANE_BROKER_URL", "redis://127.0.0.1:1/0")
+
+    ended = onelane("doctor", "--json")
+
+    assert (ended.code, ended.json["healthy"]) == (4, False)
+    assert "the broker is unreachable" in ended.err
+
+
+def test_queue_lengths_are_told(at_work: Onelane) -> None:
+    at_work("enqueue", "lead-capture", "--email", EMAIL)
+    assert checks(at_work)["broker"]["says"] == "turns waiting: 1 in onelane.interactive, 0 in onelane.bulk"
+
+
+def test_a_refused_token(at_work: Onelane, onelane_sandbox: SandboxControl) -> None:
+    onelane_sandbox.fault("unauthorized")
+    found = checks(at_work)
+    assert found["token"]["level"] == "bad"
+    assert "refused by 127.0.0.1" in found["token"]["says"]
+    assert "region" not in found
+
+
+# ── the answers one by one ────────────────────────────────────────────────────────────────────────────────
+
+SETTINGS = Settings()
+PROBLEM = op.Problem("unauthorized", 401, "token_revoked")
+
+
+class Server:
+    """A Redis of which only its settings and INFO are known."""
+
+    def __init__(self, closed: bool = False, **config: str) -> None:
+        self.config = config
+        self.closed = closed
+
+    def config_get(self, name: str) -> dict[str, str]:
+        if self.closed:
+            raise doctor.ResponseError("unknown command")
+        return {name: self.config[name]} if name in self.config else {}
+
+
+@pytest.mark.parametrize(
+    ("info", "server", "level", "words"),
+    [
+        ({"aof_enabled": 1}, Server(appendfsync="always"), "ok", "survives a power failure"),
+        ({"aof_enabled": 1}, Server(appendfsync="everysec"), "ok", "can lose the last second"),
+        ({"aof_enabled": 1}, Server(appendfsync="no"), "warn", "half a minute"),
+        ({"aof_enabled": 1}, Server(closed=True), "warn", "can lose a moment"),
+        ({}, Server(save="3600 1"), "warn", "snapshots only"),
+        ({"connected_slaves": 2}, Server(), "warn", "2 replica(s)"),
+        ({}, Server(), "bad", "loses every accepted intent"),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, Server(), "bad", "could not write to its disk"),
+    ],
+)
+def test_persistence(info: dict[str, Any], server: Any, level: str, words: str) -> None:
+    found = doctor._persistence(server, info, SETTINGS)
+    assert (found.level, words in found.says) == (level, True), found
+
+
+def test_a_promise_of_durability_that_is_not_kept() -> None:
+    settings = Settings(redis_durable=True)
+    server: Any = Server(appendfsync="everysec")
+    assert doctor._persistence(server, {"aof_enabled": 1}, settings).level == "bad"
+
+
+@pytest.mark.parametrize(("used", "level"), [(10, "ok"), (85, "warn"), (100, "bad")])
+def test_memory(used: int, level: str) -> None:
+    [found] = doctor._memory({"maxmemory": 100, "used_memory": used})
+    assert found.level == level
+
+
+@pytest.mark.parametrize(("skew_s", "words"), [(3.0, "3.0 s behind"), (-5.0, "5.0 s ahead of")])
+def test_a_clock_that_is_wrong(skew_s: float, words: str) -> None:
+    found = doctor._clock(skew_s)
+    assert (found.level, words in found.says) == ("warn", True)
+    assert doctor._clock(0.1).level == "ok"
+
+
+def test_a_new_epoch_is_told_while_it_matters(valkey: Redis) -> None:
+    now_ms = 1_000_000_000
+    for since_ms, level in ((0, "ok"), (now_ms - 60_000, "warn"), (now_ms - 700_000, "ok")):
+        valkey.hset(keyspace.EPOCH, "since", since_ms)
+        assert doctor._epoch(valkey, SETTINGS, now_ms).level == level
+
+
+def test_a_redis_that_evicts(at_work: Onelane, valkey: Redis) -> None:
+    valkey.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        found = checks(at_work)["redis"]
+    finally:
+        valkey.config_set("maxmemory-policy", "noeviction")
+    assert found["level"] == "bad"
+    assert "maxmemory-policy" in found["says"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "name", "level", "words"),
+    [
+        (op.Stopped(PROBLEM), "token", "bad", "unauthorized 401 token_revoked"),
+        (op.Forbidden(PROBLEM), "token", "bad", "refused by"),
+        (op.Stopped(op.Problem("unsupported", 400)), "version", "bad", "refuses Intercom-Version 2.15"),
+        (op.Throttled(1.0, PROBLEM), "token", "warn", "slow down"),
+        (op.NotSent(op.Problem("network")), "token", "bad", "does not answer: network"),
+        (op.Unknown(op.Problem("timeout")), "token", "bad", "does not answer: timeout"),
+    ],
+)
+def test_what_intercom_says(reply: op.Reply, name: str, level: str, words: str) -> None:
+    [found] = doctor.of_intercom(reply, SETTINGS)
+    assert (found.name, found.level, words in found.says) == (name, level, True), found
+
+
+@pytest.mark.parametrize(
+    ("region", "url", "level"),
+    [
+        ("US", "https://api.intercom.io", "ok"),
+        ("EU", "https://api.intercom.io", "warn"),
+        ("EU", "https://api.eu.intercom.io", "ok"),
+        ("EU", "http://127.0.0.1:8089", "ok"),
+        (None, "https://api.intercom.io", "ok"),
+    ],
+)
+def test_the_region(region: str | None, url: str, level: str) -> None:
+    found = {one.name: one for one in doctor.of_intercom(op.Done(region=region), Settings(intercom_url=url))}
+    assert found["region"].level == level
+
+
+def test_a_queue_that_fills_up() -> None:
+    limits = QueueSettings(pending_max=1600)
+    for fullest, level in ((10, "ok"), (90, "warn"), (100, "bad")):
+        survey = Survey(0, (), fullest, fullest, True)
+        assert {one.name: one.level for one in doctor.of_lanes(survey, limits)}["backlog"] == level
+
+
+@pytest.mark.parametrize(
+    ("word", "level"), [("closed", "ok"), ("streak", "warn"), ("open", "bad"), ("trial", "bad")]
+)
+def test_the_line(word: Any, level: str) -> None:
+    assert doctor.of_line(Gate(word), "words").level == level
+
+
+def test_a_busy_broker_and_nobody_at_work() -> None:
+    assert [one.level for one in doctor.of_broker(BrokerView({"q": 3}))] == ["ok", "bad"]
+    assert [one.level for one in doctor.of_broker(BrokerView({}, problem="Timeout"))] == ["bad"]
+
+
+def test_no_address_in_what_it_prints(at_work: Onelane) -> None:
+    at_work("pause", "--reason", EMAIL)
+    assert EMAIL not in json.dumps(at_work("doctor", "--json").json) + at_work("doctor").out

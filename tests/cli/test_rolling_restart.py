@@ -1,0 +1,114 @@
+"""A rolling restart under load: real workers, stopped one after the other while services go on writing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from producers import ContactQueue, LeadCapture, Receipt
+from worker.cli import stack
+from worker.cli.processes import Child, Children
+from worker.sandbox.client import SandboxControl
+
+PEOPLE = 25
+GRACE_S = 20
+
+
+class Fleet:
+    """Two workers on one broker."""
+
+    def __init__(self, children: Children, env: dict[str, str]) -> None:
+        self._children = children
+        self._env = env
+        self._app = Celery("test", broker=env["ONELANE_REDIS_URL"], set_as_current=False)
+        self._started = 0  # each has a name of its own: three of them run at once for a moment
+        self.workers = [self._start() for _ in range(2)]
+        self._wait_for(2)
+
+    def roll(self) -> list[int | None]:
+        """Replace each worker by a new one; the exit codes of the old ones."""
+        codes = []
+        for place, old in enumerate(self.workers):
+            self.workers[place] = self._start()
+            self._wait_for(3)
+            old.stop(GRACE_S)
+            codes.append(old.exit_code)
+        return codes
+
+    def _start(self) -> Child:
+        self._started += 1
+        command = [*stack.worker_command(4, "warning"), "--hostname", f"w{self._started}@%h"]
+        return self._children.start("Worker", command, self._env)
+
+    def _wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self._app.control.ping(timeout=0.5)) >= count, 40)
+
+
+def wait_until(true: Callable[[], Any], timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until, "the condition did not come true"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def fleet(valkey: Redis, valkey_url: str, onelane_sandbox: SandboxControl, tmp_path: Path) -> Iterator[Fleet]:
+    onelane_sandbox.reset()
+    onelane_sandbox.lag(300)
+    onelane_sandbox.fault("slow", seconds=0.04, times=1_000_000)
+    env = stack.without_onelane_settings() | {
+        "ONELANE_REDIS_URL": f"{valkey_url}/0",
+        "ONELANE_INTERCOM_URL": onelane_sandbox.url,
+        "ONELANE_INTERCOM_TOKEN": onelane_sandbox.token,
+    }
+    with Children(tmp_path, GRACE_S) as children:
+        yield Fleet(children, env)
+    onelane_sandbox.reset()
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
+    fleet: Fleet, valkey: Redis, valkey_url: str, onelane_sandbox: SandboxControl
+) -> None:
+    # Given services that write to the same people all the time
+    people = [f"p{n}@example.test" for n in range(PEOPLE)]
+    receipts: list[Receipt] = []
+    rolled = threading.Event()
+
+    def produce() -> None:
+        with ContactQueue.from_url(f"{valkey_url}/0") as queue:
+            while not rolled.wait(0.3):
+                name = f"N{len(receipts)}"
+                receipts.extend(queue.enqueue_many(LeadCapture(email=one, name=name) for one in people))
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+
+    # When each worker is replaced in turn
+    wait_until(lambda: len(onelane_sandbox.contacts()) > 3, 20)
+    try:
+        codes = fleet.roll()
+    finally:
+        rolled.set()
+        producer.join()
+
+    # Then they end in good order, every intent ends, and everybody is one contact with the last name
+    assert codes == [0, 0]
+    assert len(receipts) > 10 * PEOPLE
+    with ContactQueue.from_url(f"{valkey_url}/0") as queue:
+        outcomes = [queue.wait(receipt.id, 30) for receipt in receipts]
+    assert {outcome.result for outcome in outcomes} <= {"created", "updated", "superseded", "unchanged"}
+    contacts = onelane_sandbox.contacts()
+    assert sorted(one["email"] for one in contacts) == sorted(people)
+    assert {one["name"] for one in contacts} == {f"N{len(receipts) - PEOPLE}"}
+    # and nobody was killed, or left a write behind that nobody had an answer to
+    assert not [key for key in valkey.scan_iter("onelane:*:intent:*") if valkey.hexists(key, "kills")]
+    lanes = [valkey.hgetall(key) for key in valkey.scan_iter("onelane:*:lane:*")]
+    assert not [lane for lane in lanes if {"token", "open", "journal", "dirty"} & set(lane)]
+    assert list(valkey.scan_iter("onelane:*:queue:*")) == []

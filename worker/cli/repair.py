@@ -1,0 +1,207 @@
+"""`onelane repair`: find persons who are several contacts, and mend what Intercom can mend."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import output
+from worker.cli.config import settings_of_workspace
+from worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
+
+if TYPE_CHECKING:
+    from worker.core.operations import ReadOperation, Reply
+    from worker.intercom.gateway import Gateway
+    from worker.intercom.limiter import Limiter
+    from worker.repair import Ask, Finding, Group, Mender
+    from worker.settings import Settings
+
+_TRIES = 4
+_WORDS = {
+    "merged": "leads merged into the user",
+    "mergeable": "leads beside a user: can be merged",
+    "refused": "Intercom refuses to merge them",
+    "leads": "several leads: Intercom cannot merge those",
+    "users": "several users: two accounts, or one for a person to merge",
+    "busy": "its lane is at work: try again later",
+    "unknown": "the answer to a merge was lost: try again later",
+    "unanswered": "Intercom did not answer: try again later",
+}
+
+
+def repair(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look and report.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before merging.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find persons who are several contacts; merge leads into their user.
+
+    Goes through the list of all contacts, reads each suspect by id, and merges under the lane of its address.
+    What Intercom cannot merge is reported. Exit code 1 if somebody is left who is several contacts.
+    """
+    from worker.repair import LEFT
+
+    settings = settings_of_workspace()
+    if not settings.intercom_token.get_secret_value():
+        fail(USAGE, "ONELANE_INTERCOM_TOKEN is not set", "Repair must read the workspace's contacts.")
+    with _tools(settings) as (ask, mender):
+        groups, seen = _scan(ask, as_json)
+        found = _confirm(ask, groups, as_json)
+        if not dry_run and any(one.verdict == "mergeable" for one in found):
+            _ask_first(found, yes)
+            found = _mend(mender(), found, as_json)
+    found = [one for one in found if one.verdict != "single"]
+    _tell(found, seen, as_json)
+    if any(one.verdict in LEFT for one in found):
+        raise typer.Exit(NEGATIVE)
+
+
+@contextmanager
+def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender]]]:
+    """How to ask Intercom, and what merges under the lanes' leases."""
+    from producers import ContactQueue
+    from producers.publisher import Publisher
+    from worker.cli.config import open_redis, queue_settings
+    from worker.intercom.gateway import Gateway
+    from worker.intercom.limiter import Limiter
+    from worker.lanes.store import LaneStore
+    from worker.lease import Heartbeat
+    from worker.performer import Performer
+    from worker.repair import Mender, Silent
+    from worker.services import lane_settings
+
+    given = queue_settings()
+    with open_redis() as redis:
+        limiter = Limiter(redis, settings.requests_per_10s)
+        gateway = Gateway(settings)
+        store = LaneStore(redis, lane_settings(settings))
+        heartbeat = Heartbeat(store, settings.renew_s, settings.max_hold_s)
+        publisher, kept = Publisher(given.broker), Silent()
+
+        def mender() -> Mender:
+            performer = Performer(
+                store, gateway, limiter, commit_ms=settings.commit_ms, send_grace_s=settings.send_grace_s
+            )
+            queue = ContactQueue(given, redis=redis, publisher=kept)  # type: ignore[arg-type]
+            return Mender(
+                queue,
+                kept,
+                store,
+                performer,
+                heartbeat,
+                lambda turn: _sent(publisher, turn),
+                settings.lease_s,
+            )
+
+        try:
+            yield _patient(gateway, limiter), mender
+        finally:
+            heartbeat.stop()
+            gateway.close()
+            publisher.close()
+
+
+def _sent(publisher: Any, turn: Any) -> None:
+    publisher.publish([turn])
+
+
+def _patient(gateway: Gateway, limiter: Limiter) -> Ask:
+    """Asks within the workers' shared budget, and again if there was no answer."""
+    from worker.core import operations as op
+
+    def ask(operation: ReadOperation) -> Reply:
+        for attempt in range(_TRIES):
+            while (wait_s := limiter.acquire(1.0)) is not None:
+                time.sleep(wait_s)
+            reply = gateway.perform(operation, now_ms=lambda: 0)
+            match reply:
+                case op.Throttled(retry_in_s=wait_s):
+                    limiter.throttle(wait_s)
+                case op.NotSent() | op.Unknown():
+                    time.sleep(0.2 * 2**attempt)
+                case _:
+                    break
+        return reply
+
+    return ask
+
+
+def _scan(ask: Ask, as_json: bool) -> tuple[list[Group], int]:
+    from worker.repair import ScanFailed, scan
+
+    seen = 0
+    with output.progress("Reading the list of contacts", quiet=as_json) as say:
+
+        def on_page(count: int) -> None:
+            nonlocal seen
+            seen += count
+            say(f"({seen:,})")
+
+        try:
+            return scan(ask, on_page), seen
+        except ScanFailed as failed:
+            hint = "Nothing was changed. `onelane doctor` looks what is wrong."
+            fail(UNREACHABLE, f"Intercom did not give the list of contacts: {failed}", hint)
+
+
+def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
+    from worker.repair import confirm
+
+    found = []
+    with output.bar("reading by id", 0 if as_json else len(groups)) as advance:
+        for group in groups:
+            found.append(confirm(ask, group))
+            advance(1)
+    return found
+
+
+def _ask_first(found: Sequence[Finding], yes: bool) -> None:
+    count = sum(one.verdict == "mergeable" for one in found)
+    if not yes and sys.stdin.isatty():
+        words = f"Merge the leads of {output.many(count, 'person')} into their users? It cannot be undone."
+        typer.confirm(words.replace("persons", "people"), abort=True, err=True)
+
+
+def _mend(mender: Mender, found: Sequence[Finding], as_json: bool) -> list[Finding]:
+    mended = []
+    with output.bar("merging", 0 if as_json else len(found)) as advance:
+        for one in found:
+            mended.append(mender.mend(one.group) if one.verdict == "mergeable" else one)
+            advance(1)
+    return mended
+
+
+def _tell(found: Sequence[Finding], seen: int, as_json: bool) -> None:
+    if as_json:
+        counts = dict(Counter(one.verdict for one in found))
+        people = [_document(one) for one in found]
+        output.print_json({"contacts": seen, "counts": counts, "people": people})
+        return
+    if found:
+        output.print_entries([_entry(one) for one in found])
+    typer.echo(f"{output.many(seen, 'contact')} looked at, {len(found):,} addresses with more than one")
+
+
+def _document(one: Finding) -> dict[str, Any]:
+    document: dict[str, Any] = output.masked(
+        {
+            "who": one.group.address,
+            "verdict": one.verdict,
+            "user": one.user,
+            "contacts": [{"id": facts.id, "role": facts.role} for facts in one.contacts],
+            "merged": list(one.merged),
+        }
+    )
+    return document
+
+
+def _entry(one: Finding) -> tuple[list[str], str]:
+    told = _document(one)
+    contacts = ", ".join(f"{each['role']} {each['id']}" for each in told["contacts"])
+    return [told["who"], _WORDS[one.verdict]], contacts
