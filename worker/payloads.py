@@ -17,6 +17,10 @@ from worker.lanes.model import Grant, GrantedIntent, Part
 SETTLE_CHECK = SettleCheck.model_fields["kind"].default
 
 
+class Unreadable(ValueError):
+    """The head is of a kind, or of a form, that this worker does not know: a newer one may."""
+
+
 @lru_cache(maxsize=1024)  # a batch is folded again after every settle
 def accepted(granted: GrantedIntent) -> Accepted:
     """A granted intent as the core sees it."""
@@ -26,8 +30,19 @@ def accepted(granted: GrantedIntent) -> Accepted:
 
 
 def batch_of(grant: Grant, memory: Memory) -> tuple[Accepted, ...]:
-    """The granted intents; those that were replayed, without what must be left out of them (R98)."""
-    return tuple(_as_meant(granted, memory) for granted in grant.intents)
+    """The granted intents; those that were replayed, without what must be left out of them (R98).
+
+    It ends before one that this worker cannot read. Raises `Unreadable` if that is the head.
+    """
+    batch: list[Accepted] = []
+    for granted in grant.intents:
+        try:
+            batch.append(_as_meant(granted, memory))
+        except ValueError as error:
+            if not batch:
+                raise Unreadable(str(error)) from None
+            break
+    return tuple(batch)
 
 
 def _as_meant(granted: GrantedIntent, memory: Memory) -> Accepted:
@@ -81,3 +96,11 @@ def error_json(problem: Problem) -> str:
         "message": problem.message,
     }
     return json.dumps({name: value for name, value in error.items() if value is not None})
+
+
+def problem_of(error: str | None) -> Problem:
+    """The inverse of `error_json`."""
+    data = json.loads(error) if error else {}
+    return Problem(
+        data.get("class", "upstream_error"), data.get("http_status"), data.get("code"), data.get("message")
+    )

@@ -6,6 +6,7 @@ Each part is made once, when it is first needed; after a fork the child makes it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,7 @@ from redis.retry import Retry
 
 from producers import keyspace, turns
 from producers.keyspace import QueueName
-from producers.turns import Turn
+from producers.turns import TASK_PREFIX, Turn
 from worker.breaker import Breaker
 from worker.core.policy import Policy
 from worker.epoch import Epochs
@@ -33,6 +34,7 @@ from worker.stopping import Stop
 from worker.timer import DueTimer
 from worker.turn import Dependencies, Timing
 
+UNKNOWN_KIND = "unknown"
 REDIS_TIMEOUT_S = 5
 REDIS_RETRIES = 3
 
@@ -115,8 +117,12 @@ class Services:
         )
 
     def publish(self, turn: Turn) -> None:
-        """Send the lane's next turn; if the broker is away, the due timer finds the lane later."""
-        turns.publish(self.app, turn)
+        """Send the lane's next turn; if the broker is away, the due timer finds the lane later.
+
+        Celery drops a message whose task it does not know; a kind of newer producers goes by another name.
+        """
+        known = TASK_PREFIX + turn.kind in self.app.tasks
+        turns.publish(self.app, turn if known else replace(turn, kind=UNKNOWN_KIND))
 
     def empty_queues(self) -> frozenset[QueueName]:
         """The broker queues in which nothing waits."""

@@ -22,14 +22,14 @@ from worker.checks import Unfit, require_fit
 from worker.history import Observers
 from worker.payloads import SETTLE_CHECK
 from worker.rows import Rejected, Told, TurnRows
-from worker.services import Services
+from worker.services import UNKNOWN_KIND, Services
 from worker.turn import serve
 from worker.wakeup import WakeUpStep
 
 
 def register(app: Celery, services: Callable[[], Services]) -> None:
     """Give the app its tasks and its boot steps."""
-    for kind in (*KINDS, SETTLE_CHECK):
+    for kind in (*KINDS, SETTLE_CHECK, UNKNOWN_KIND):
         _register_kind(app, services, kind)
     app.steps["worker"].add(_timer_step(services))
     app.steps["consumer"].add(_LostBrokerStep)

@@ -54,7 +54,17 @@ from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, LeafBusy
 from worker.lease import Heartbeat, Lease
 from worker.passage import Closed, Passage, clear
-from worker.payloads import batch_of, belief_of, error_json, journal_json, journal_of, memory_of, to_json
+from worker.payloads import (
+    Unreadable,
+    batch_of,
+    belief_of,
+    error_json,
+    journal_json,
+    journal_of,
+    memory_of,
+    problem_of,
+    to_json,
+)
 from worker.performer import Performed, Performer, WriteRecord
 from worker.stopping import Stop
 
@@ -160,7 +170,10 @@ class _Slice:
         """Fold, work, and end or postpone. The next grant, if the slice goes on."""
         self._end.made.clear()
         memory = memory_of(grant)
-        batch = batch_of(grant, memory)
+        try:
+            batch = batch_of(grant, memory)
+        except Unreadable as error:
+            return self._leave_to_others(error)
         know = self._recalled(batch[0], grant)
         policy = replace(self._deps.policy, fold_max=1) if batch[0].id in self._alone else self._deps.policy
         wish = fold(batch, memory, policy, self._lease.now_ms())
@@ -217,8 +230,25 @@ class _Slice:
             problem = op.Problem("killed_worker", message=f"its worker died {grant.kills} times")
             return Reject("killed_worker", problem)
         if grant.attempts > timing.max_attempts:
-            problem = op.Problem("upstream_error", message=f"gave up after {grant.attempts - 1} attempts")
-            return Reject("upstream_error", problem)
+            last = problem_of(self._deps.store.last_error(grant.head.id))
+            said = f"gave up after {grant.attempts - 1} attempts: {last.message or last.kind}"
+            return Reject("upstream_error", replace(last, message=said))
+        return None
+
+    def _leave_to_others(self, error: Unreadable) -> Grant | None:
+        """Nothing is lost: the head waits, and says why, until a worker comes that can read it."""
+        problem = op.Problem("unreadable", message=f"this worker cannot read it; a newer one may: {error}")
+        delay_ms = round(self._deps.timing.parked_retry_s * 1000)
+        self._deps.store.postpone(
+            self._lease.grant,
+            self._lease.op(),
+            delay_ms,
+            "parked",
+            error_json(problem),
+            count_attempt=False,
+            unknown_write=True,
+            yields=False,
+        )
         return None
 
     def _wait_for_leaf(self, attempt: Attempt, busy: LeafBusy) -> Grant | None:

@@ -78,7 +78,7 @@ SHORT = Scale(
         "kill_worker": 1,
         "kill_producer": 1,
         "kill_redis": 1,
-        "freeze_worker": 1,
+        "freeze_worker": 2,
         "empty_broker": 1,
         "double_turns": 3,
         "drop_broker_replies": 1,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp
+from producers import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
 from producers.identity import lane_id
 from worker.core import operations as op
 from worker.lanes.model import Refused
@@ -293,3 +293,44 @@ def _answer_once(kind: type, reply: op.Reply):  # type: ignore[no-untyped-def]
         return None
 
     return before
+
+
+class TestUnreadable:
+    """A newer producer's intent: it waits for a newer worker, says so, and nothing before it is held up."""
+
+    def spoil(self, world: World, intent_id: str) -> None:
+        key = keyspace.intent(intent_id)
+        payload = world.redis.hget(key, "payload")
+        assert payload is not None
+        world.redis.hset(key, "payload", str(payload).replace("lead_capture", "from_tomorrow"))
+
+    def test_the_head_waits_and_says_why(self, world: World) -> None:
+        [receipt] = world.enqueue(LeadCapture(email=ANN))
+        self.spoil(world, receipt.id)
+        world.run()
+        status = world.queue.status(receipt.id)
+        assert status is not None
+        assert status.error is not None
+        assert (status.state, status.attempts, status.error.class_) == ("parked", 0, "unreadable")
+
+    def test_what_stands_before_it_is_served(self, world: World) -> None:
+        first, second = world.enqueue(LeadCapture(email=ANN), LeadCapture(email=ANN, name="Ann"))
+        self.spoil(world, second.id)
+        world.run()
+        outcome = world.outcome(first)
+        assert outcome is not None
+        assert outcome.result == "created"
+
+
+class TestGivingUp:
+    def test_the_dead_letter_keeps_what_intercom_said(self, redis: Redis) -> None:
+        world = World(redis, timing=replace(TIMING, max_attempts=1))
+        world.do(LeadCapture(email=ANN, name="Ann"))
+        world.gateway.after = _lose_once(op.Update)
+        [receipt] = world.enqueue(LeadCapture(email=ANN, name="Zoe"))
+        world.run_until(lambda: world.outcome(receipt) is not None)
+        status = world.queue.status(receipt.id)
+        assert status is not None
+        assert status.error is not None
+        assert (status.error.class_, status.error.http_status) == ("upstream_error", 502)
+        world.close()

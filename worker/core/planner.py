@@ -122,6 +122,8 @@ def absent(s: Situation) -> Step | None:
     if s.wish.mode.claims_identity and s.choice.other_account:
         role = "user"  # R20: beside the other account, one of its own; a lead cannot hold the external id
     guarded = role == "user" and s.wish.external_id is not None
+    if not guarded and s.choice.lost and not s.wish.mode.revives and s.policy.revive != "never":
+        return _second_look(s)  # whom support archived, no nightly sync makes anew
     if not guarded and s.know.gone_ms is not None:
         proven_ms = s.know.gone_ms + s.policy.settle_window_ms
         if (s.know.search_ms or 0) < proven_ms:

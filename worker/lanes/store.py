@@ -245,6 +245,10 @@ class LaneStore:
 
     # --- for people ---------------------------------------------------------------------------------------
 
+    def last_error(self, intent_id: str) -> str | None:
+        """The error JSON of the intent's last failed attempt."""
+        return as_text(self._redis.hget(keyspace.intent(intent_id), "error")) or None
+
     def describe(self, lane: str) -> LaneView:
         """The lane as it stands; read in two steps, so a busy lane may move in between."""
         return views.describe(self._redis, lane)
