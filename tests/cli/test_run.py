@@ -31,7 +31,9 @@ def test_a_fit_worker_becomes_celery(onelane: Onelane, started: list[list[str]])
     assert (ended.code, ended.err) == (0, "")
     [command] = started
     assert command[:6] == [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
-    assert command[6:10] == ["--pool", "threads", "--concurrency", "3"]
+    assert command[6:8] == ["--pool", "threads"]
+    assert command[command.index("--concurrency") + 1] == "3"
+    assert command[command.index("--hostname") + 1] == f"onelane-{os.getpid()}@%h"
     assert "--task-events" in command
 
 

@@ -36,8 +36,8 @@ def _together(evidence: Evidence, report: Report, address: Address, earlier: Req
 
 
 def _harmless(evidence: Evidence, earlier: Request, later: Request) -> str | None:
-    if any(one.status is None and not one.is_write for one in (earlier, later)):
-        return "abandoned read"
+    if not earlier.is_write and (earlier.status is None or earlier.fault == "slow"):
+        return "abandoned read"  # a held-up answer that nobody waits for any more also counts as given
     if earlier.creates and earlier.status is None and "find_by_external_id" in later.words:
         return "look for an unknown create"
     if earlier.is_write and later.at - earlier.at > evidence.declared.commit_window_s:

@@ -150,6 +150,13 @@ def test_a_search_beside_a_write() -> None:
     assert story.kinds() == ["overlap"]
 
 
+def test_a_search_beside_a_write_is_no_better_for_getting_no_answer() -> None:
+    story = two_names()
+    story.put(name="B", how={"at": 2_000.0, "takes_s": 1.0})
+    story.search(at=2_000.5, status=None)
+    assert story.kinds() == ["overlap"]
+
+
 def test_a_read_by_id_beside_a_create() -> None:
     story = Story()
     story.intent(result="created", name="A")
