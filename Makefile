@@ -38,8 +38,8 @@ test: lint types contracts unit acceptance ## Everything that must hold, on a re
 unit: $(DEV_STAMP) ## The fast part of the tests
 	$(BIN)/python -m pytest $(addprefix --ignore=tests/,$(SLOW))
 
-simulation: $(DEV_STAMP) ## Random histories in virtual time, and deliberate faults that they must catch
-	$(BIN)/python -m pytest tests/simulation
+simulation: $(DEV_STAMP) ## 10,000 random histories in virtual time; some minutes
+	$(BIN)/python -m tests.simulation --histories 10000 --jobs 2
 
 acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
 	$(BIN)/python -m pytest tests/acceptance tests/cli

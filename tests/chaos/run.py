@@ -79,7 +79,8 @@ def run(options: Options, folder: Path, progress: Callable[[str], None]) -> Resu
         progress("judging")
         ledger = read(fleet)
         contacts, requests = fleet.control.contacts(), _requests_at_rest(fleet)
-        report = check(ledger.accepted, contacts, requests, _declared(ledger, tormentor.toll))
+        declared = _declared(ledger, tormentor.toll)
+        report = check(ledger.accepted, contacts, requests, declared)
     faults = Counter(str(one["fault"]) for one in requests if one["fault"])
     proxies = {"lane": fleet.lanes_proxy, "broker": fleet.broker_proxy, "Intercom": fleet.intercom_proxy}
     faults.update({f"lost {name} answers": proxy.dropped for name, proxy in proxies.items()})
@@ -87,7 +88,7 @@ def run(options: Options, folder: Path, progress: Callable[[str], None]) -> Resu
     faults["deleted turns"] = tormentor.toll.turns_deleted
     faults["doubled turns"] = tormentor.toll.turns_doubled
     seconds = time.monotonic() - began
-    dump(folder / "evidence.json", ledger.accepted, contacts, requests)
+    dump(folder / "evidence.json", ledger.accepted, contacts, requests, declared)
     return Result(options, report, tormentor.toll, drained, ledger.unsent, faults, seconds)
 
 

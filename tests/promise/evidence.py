@@ -114,6 +114,10 @@ class Evidence:
                 return "rollback of Redis"
         return None
 
+    def was_frozen(self, request: Request) -> bool:
+        """Did some worker stand still while this request was under way?"""
+        return any(s.start <= request.end and request.at <= s.end for s in self.declared.frozen)
+
     def rolled_back(self, one: Accepted) -> bool:
         """Was it lost with a moment of Redis? It may have been carried out before."""
         return one.outcome is None and any(s.start <= one.at <= s.end for s in self.declared.rollbacks)

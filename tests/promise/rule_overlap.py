@@ -1,7 +1,8 @@
 """Never two requests for one address at once.
 
 A request is in flight from its arrival until it was answered; one whose client has gone, until it was
-executed. Counted apart, because nothing can come of them: a read whose client has gone, and a look by
+executed. Counted apart, because nothing can come of them: a read whose client has gone or was frozen
+meanwhile (its answer is taken by a socket that nobody reads, and the lane has a new holder), and a look by
 external id for the user of a create whose answer was lost (if it is there already, it is adopted at once
 instead of when the create can no longer commit).
 """
@@ -36,8 +37,8 @@ def _together(evidence: Evidence, report: Report, address: Address, earlier: Req
 
 
 def _harmless(evidence: Evidence, earlier: Request, later: Request) -> str | None:
-    if not earlier.is_write and (earlier.status is None or earlier.fault == "slow"):
-        return "abandoned read"  # a held-up answer that nobody waits for any more also counts as given
+    if not earlier.is_write and (earlier.status is None or evidence.was_frozen(earlier)):
+        return "abandoned read"
     if earlier.creates and earlier.status is None and "find_by_external_id" in later.words:
         return "look for an unknown create"
     if earlier.is_write and later.at - earlier.at > evidence.declared.commit_window_s:

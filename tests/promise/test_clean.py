@@ -189,6 +189,15 @@ def test_a_frozen_workers_late_write_is_counted_apart() -> None:
     assert report.counts["apart: frozen worker"] == 2
 
 
+def test_a_read_of_a_frozen_worker_does_no_harm() -> None:
+    story = Story()
+    story.intent(result="created", name="A")
+    story.search(at=2_000.0, takes_s=1.5)
+    story.create(name="A", how={"at": 2_001.2})
+    assert story.kinds() == ["overlap"]
+    assert story.kinds(frozen=(Span(1_999.0, 2_001.0),)) == []
+
+
 def test_a_commit_after_the_tail_is_counted_apart() -> None:
     story = Story()
     story.intent(result="created", name="A")

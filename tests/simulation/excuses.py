@@ -1,0 +1,126 @@
+"""What the checker finds and this history's circumstances explain. Every excuse is narrow, and named."""
+
+from __future__ import annotations
+
+from tests.promise import report as kinds
+from tests.promise.report import Violation
+
+from .script import Script
+from .world import World
+
+KILLING = frozenset(
+    {
+        "crash_before",
+        "crash_after",
+        "crash_in_flight",
+        "freeze_before",
+        "freeze_after",
+        "freeze_in_flight",
+        "freeze_at_socket",
+        "down_before",
+        "down_after",
+        "delayed_and_resent",
+        "delivered_twice",
+        "reply_lost",
+    }
+)
+"""Faults after which a holder may never have come back."""
+
+
+def is_excused(world: World, violation: Violation) -> bool:
+    """Does one of the excuses below hold?"""
+    return any(excuse(world, violation) for excuse in EXCUSES)
+
+
+def support_took_it(world: World, violation: Violation) -> bool:
+    """Where others archive, delete or merge, somebody may be missing, and values are gone with them."""
+    gone = {act.address for act in world.script.acts if act.kind != "sdk_user"}
+    return violation.kind in (kinds.MISSING, kinds.FIELD) and violation.address in gone
+
+
+def late_write(world: World, violation: Violation) -> bool:
+    """A write that left a frozen worker may spoil what it hits. Only histories that ask for one have it."""
+    spoilt = (kinds.FIELD, kinds.DUPLICATE, kinds.CONSENT, kinds.ORDER)
+    return bool(world.intercom.log.late_writes) and violation.kind in spoilt
+
+
+def others_beside(world: World, violation: Violation) -> bool:
+    """An opt-in is carried out on one contact; which of two is the person, somebody else has made unclear."""
+    return violation.kind == kinds.CONSENT and violation.address in world.meddlers.touched
+
+
+def two_addresses(world: World, violation: Violation) -> bool:
+    """One external id at two addresses: the contact moves, values of both travel with it, and whom it meets
+    at its new address can be merged only within the policy. An intent that does not name the id holds no lock
+    on it, so two lanes may write to the contact while it moves."""
+    return has_shared_identity(world.script) and violation.kind not in (kinds.LOST, kinds.DEAD_LETTER)
+
+
+def idle_read(world: World, violation: Violation) -> bool:
+    """Whoever lost the lane while standing still may have a read under way. It changes nothing."""
+    if violation.kind != kinds.OVERLAP or not any(one.kind in KILLING for one in world.faults.struck):
+        return False
+    return " GET " in violation.evidence[0] or "/contacts/search" in violation.evidence[0]
+
+
+def guarded_create(world: World, violation: Violation) -> bool:
+    """R71: after an unknown create of an external id, the id is looked up at once, and whoever has it is
+    written to, although the create may still arrive: it can only be refused then."""
+    if violation.kind != kinds.OVERLAP:
+        return False
+    earlier = violation.evidence[0]
+    if "POST /contacts → no answer" not in earlier:
+        return False
+    number = int(earlier.removeprefix("#").split()[0])
+    body = next(one["body"] for one in world.sandbox.requests() if one["n"] == number)
+    return body["role"] == "user" and "external_id" in body
+
+
+def one_by_one(world: World, violation: Violation) -> bool:
+    """A fold whose holder died may have been written; its intents then go alone, so that a poisonous one is
+    found. Until the last of them has gone, an earlier value is back."""
+    return violation.kind == kinds.ORDER and any(fault.kind in KILLING for fault in world.faults.struck)
+
+
+def a_dead_letters_word(world: World, violation: Violation) -> bool:
+    """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered."""
+    told = violation.kind == kinds.CONSENT or "superseded" in violation.text
+    return told and bool(world.killed)
+
+
+def killed_while_reviving(world: World, violation: Violation) -> bool:
+    """What a buried intent had brought back from the archive is not to be seen for a while."""
+    archived = any(body["archived"] for body in world.script.before)
+    archived = archived or any(act.kind == "archive" for act in world.script.acts)
+    return violation.kind == kinds.DUPLICATE and archived and bool(world.killed)
+
+
+def no_authority(world: World, violation: Violation) -> bool:
+    """The checker asks for the external id of a person who became a user by an intent without one."""
+    return violation.kind == kinds.FIELD and violation.text == "should be the user None"
+
+
+EXCUSES = (
+    support_took_it,
+    late_write,
+    others_beside,
+    two_addresses,
+    idle_read,
+    guarded_create,
+    one_by_one,
+    a_dead_letters_word,
+    killed_while_reviving,
+    no_authority,
+)
+
+
+def has_shared_identity(script: Script) -> bool:
+    """Is one external id named at two addresses, by whomever?"""
+    named = [(one.intent["email"], one.intent.get("external_id")) for one in script.requests]
+    named += [(act.address, act.external_id) for act in script.acts]
+    named += [(body["email"], body.get("external_id")) for body in script.before]
+    at: dict[str, set[str]] = {}
+    for address, external_id in named:
+        if external_id is not None:
+            at.setdefault(external_id, set()).add(address.strip().lower())
+    return any(len(addresses) > 1 for addresses in at.values())

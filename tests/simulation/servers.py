@@ -1,0 +1,242 @@
+"""Redis, twice: the fast double of these histories, and fakeredis to hold it against. And its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from producers import keyspace
+
+from .network import Network
+from .scheduler import Process
+from .small_redis import COMMANDS, Data, Interpreter
+
+Words = dict[str, str]
+CHECK = b"settle_check"
+"""The kind of what the product enqueues for itself."""
+
+
+class Server(Protocol):
+    """What a history needs of a Redis."""
+
+    def run(self, text: str, keys: Sequence[Any], args: Sequence[Any]) -> list[str]: ...
+
+    def hgetall(self, key: str) -> Words: ...
+
+    def hmget(self, key: str, fields: Sequence[str]) -> list[str | None]: ...
+
+    def get(self, key: str) -> str | None: ...
+
+    def replace(self, key: str, value: str) -> None: ...
+
+    def lrange(self, key: str) -> list[str]: ...
+
+    def scores(self, key: str) -> dict[str, float]: ...
+
+    def intents(self, partition: str) -> set[str]:
+        """Ids of all that producers have stored; the product's own checks are not among them."""
+        ...
+
+    def now_s(self) -> float: ...
+
+
+_interpreter: list[Interpreter] = []
+
+
+class SmallServer:
+    """The fast one."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self.now_s = now_s
+        self.data = Data(now_s)
+        if not _interpreter:
+            _interpreter.append(Interpreter())
+        self._lua = _interpreter[0]
+
+    def run(self, text: str, keys: Sequence[Any], args: Sequence[Any]) -> list[str]:
+        return self._lua.run(self.data, text, keys, args)
+
+    def hgetall(self, key: str) -> Words:
+        return {name.decode(): value.decode() for name, value in (self.data.get(key.encode()) or {}).items()}
+
+    def hmget(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        found = self.hgetall(key)
+        return [found.get(field) for field in fields]
+
+    def get(self, key: str) -> str | None:
+        found = self.data.get(key.encode())
+        return None if found is None else found.decode()
+
+    def replace(self, key: str, value: str) -> None:
+        COMMANDS["SET"](self.data, key.encode(), value.encode(), b"KEEPTTL")
+
+    def lrange(self, key: str) -> list[str]:
+        return [value.decode() for value in self.data.get(key.encode()) or ()]
+
+    def scores(self, key: str) -> dict[str, float]:
+        return {member.decode(): score for member, score in (self.data.get(key.encode()) or {}).items()}
+
+    def intents(self, partition: str) -> set[str]:
+        prefix = keyspace.intent_prefix(partition).encode()
+        found = {
+            key.removeprefix(prefix).decode(): value
+            for key, value in self.data.keys.items()
+            if key.startswith(prefix)
+        }
+        return {id_ for id_, value in found.items() if not _is_check(value)}
+
+
+class FakeServer:
+    """The slow one: fakeredis, with the history's clock in place of its own."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        import fakeredis
+        import fakeredis._helpers
+        import fakeredis._socket._base
+        import fakeredis.commands_mixins.server_mixin as server_mixin
+
+        self.now_s = now_s
+        clock = SimpleNamespace(time=now_s)
+        for module in (server_mixin, fakeredis._helpers, fakeredis._socket._base):
+            module.time = clock  # type: ignore[attr-defined]
+        self._redis: Any = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
+        self._scripts: dict[str, Any] = {}
+
+    def run(self, text: str, keys: Sequence[Any], args: Sequence[Any]) -> list[str]:
+        if text not in self._scripts:
+            self._scripts[text] = self._redis.register_script(text)
+        return ["" if word is None else str(word) for word in self._scripts[text](keys=keys, args=args)]
+
+    def hgetall(self, key: str) -> Words:
+        return dict(self._redis.hgetall(key))
+
+    def hmget(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        return list(self._redis.hmget(key, fields))
+
+    def get(self, key: str) -> str | None:
+        found: str | None = self._redis.get(key)
+        return found
+
+    def replace(self, key: str, value: str) -> None:
+        self._redis.set(key, value, keepttl=True)
+
+    def lrange(self, key: str) -> list[str]:
+        return list(self._redis.lrange(key, 0, -1))
+
+    def scores(self, key: str) -> dict[str, float]:
+        return dict(self._redis.zrange(key, 0, -1, withscores=True))
+
+    def intents(self, partition: str) -> set[str]:
+        prefix = keyspace.intent_prefix(partition)
+        return {
+            key.removeprefix(prefix)
+            for key in self._redis.keys(f"{prefix}*")
+            if not _is_check({name.encode(): text.encode() for name, text in self.hgetall(key).items()})
+        }
+
+
+def _is_check(record: dict[bytes, bytes]) -> bool:
+    return CHECK in record.get(b"payload", b"") or record.get(b"kind") == CHECK
+
+
+class Client:
+    """What a worker's code takes for its redis-py client."""
+
+    def __init__(self, server: Server, network: Network, process: Process) -> None:
+        self._server = server
+        self._network = network
+        self._process = process
+
+    def register_script(self, text: str) -> Callable[..., list[str]]:
+        name = _name_of(text)
+
+        def run(keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> list[str]:
+            keys, args = list(keys), list(args)
+            return self._call(name, lambda: self._server.run(text, keys, args))
+
+        return run
+
+    def hgetall(self, key: str) -> Words:
+        return self._call("hgetall", lambda: self._server.hgetall(key))
+
+    def hmget(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        return self._call("hmget", lambda: self._server.hmget(key, fields))
+
+    def get(self, key: str) -> str | None:
+        return self._call("get", lambda: self._server.get(key))
+
+    def pipeline(self, transaction: bool) -> _Pipeline:
+        assert not transaction
+        return _Pipeline(self)
+
+    def transaction(self, change: Callable[[Any], None], *watched: str) -> None:
+        """redis-py's: read, queue, and write if nobody has written since; else again."""
+        while True:
+            pipe = _Transaction(self)
+            change(pipe)
+            if not pipe.queued or self._call("exec", lambda pipe=pipe: self._commit(pipe)):
+                return
+
+    def _commit(self, pipe: _Transaction) -> bool:
+        if any(self._server.get(key) != value for key, value in pipe.seen.items()):
+            return False
+        for key, value in pipe.queued:
+            self._server.replace(key, value)
+        return True
+
+    def _call(self, what: str, effect: Callable[[], Any]) -> Any:
+        return self._network.call(self._process, what, effect)
+
+
+class _Pipeline:
+    """Several reads in one round trip."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._reads: list[Callable[[Server], Any]] = []
+
+    def __enter__(self) -> _Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def hmget(self, key: str, *fields: str) -> None:
+        self._reads.append(lambda server: server.hmget(key, fields))
+
+    def time(self) -> None:
+        self._reads.append(lambda server: divmod(round(server.now_s() * 1_000_000), 1_000_000))
+
+    def execute(self) -> list[Any]:
+        server = self._client._server
+        return self._client._call("pipeline", lambda: [read(server) for read in self._reads])
+
+
+class _Transaction:
+    """One try."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.seen: dict[str, str | None] = {}
+        self.queued: list[tuple[str, str]] = []
+
+    def get(self, key: str) -> str | None:
+        self.seen[key] = self._client.get(key)
+        return self.seen[key]
+
+    def multi(self) -> None: ...
+
+    def set(self, key: str, value: str, keepttl: bool) -> None:
+        assert keepttl, "only what the store uses"
+        self.queued.append((key, value))
+
+
+@cache
+def _name_of(text: str) -> str:
+    """Scripts say their own name at the start of a line: `-- claim: …`."""
+    for line in text.splitlines():
+        name, colon, _ = line.removeprefix("-- ").partition(":")
+        if line.startswith("-- ") and colon and name.isidentifier() and name != "_common":
+            return name
+    return "script"
