@@ -18,7 +18,7 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done   | payload, progress, outcome          |
 | onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended  | intent id and content digest        |
 | onelane:{p}:answer:<op>     | string | two minutes                  | what to answer a repeated call      |
-| onelane:{p}:ext:<digest>    | hash   | its lock, then REGISTRY_TTL  | who works on it, its contact        |
+| onelane:{p}:ext:<digest>    | hash   | its lock; VERSION_MEMORY     | who works on it, contact, versions  |
 | onelane:throttle            | string | until Intercom's window ends | ms until which nobody calls         |
 | onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
 | onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |

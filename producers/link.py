@@ -55,6 +55,7 @@ class Patience:
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
+        self._begun_s = clock()
         self._last_start_s = clock() + timeout_s - 2 * _attempt_s(timeout_s)
         self._pause_s = _FIRST_PAUSE_S
 
@@ -65,8 +66,9 @@ class Patience:
         if isinstance(error, AuthenticationError) or not isinstance(error, PASSING):
             raise QueueUnavailable(f"Redis refused: {_words(error)}") from error
         if self._clock() + pause_s > self._last_start_s:
+            tried_s = self._clock() - self._begun_s
             raise QueueUnavailable(
-                f"Redis did not answer within {self._timeout_s:g} s: {_words(error)}"
+                f"Redis did not answer in {tried_s:.1f} s ({self._timeout_s:g} s allowed): {_words(error)}"
             ) from error
         return pause_s
 

@@ -40,7 +40,8 @@ class Outcome(_Answer):
     contact_id: str | None = None
     role: Literal["lead", "user"] | None = None
     calls: int = 0
-    """Intercom requests made for this intent (for a fold: for all of them together, told to its writer)."""
+    """Intercom requests made for it, in all attempts; of intents that travelled together they are told to the
+    first. The last reads of a worker that was killed are not among them."""
     adopted: bool = False
     """The contact had been made by an earlier create of ours whose answer was lost, or was named by a 409."""
     revived: bool = False
@@ -54,7 +55,7 @@ class Outcome(_Answer):
     applied_with: tuple[str, ...] = ()
     """Ids of the intents that travelled in the same write."""
     merged: tuple[str, ...] = ()
-    """Leads merged into the contact."""
+    """Leads merged into the contact, in all attempts."""
     other_contacts: tuple[str, ...] = ()
     """Further contacts of the address that were seen and left alone, or also written (opt-out)."""
 

@@ -19,10 +19,10 @@ from worker.core import erasing, moving, replaying, settling
 from worker.core.belief import Belief, Memory
 from worker.core.knowledge import Knowledge, ended, record
 from worker.core.operations import Operation, Problem, Reply
-from worker.core.outcomes import outcomes, rejected, superseded
+from worker.core.outcomes import later, outcomes, rejected, superseded
 from worker.core.planner import Erased, Finish, Reject, Skip
 from worker.core.policy import Policy
-from worker.core.wish import Superseded, Wish, remembered
+from worker.core.wish import Superseded, Wish, applied_versions, remembered
 from worker.lanes.model import KEEP, Check, Grant, GrantedIntent, Keep, Part, PostponedState, Settled
 from worker.lanes.store import LaneStore
 from worker.leaf import Leaf, forget
@@ -32,6 +32,7 @@ from worker.payloads import accepted, error_json, journal_json, memory_of, to_js
 
 MOST_CHECKS = 5
 """How often a settle check is tried."""
+LEAF_LOST = Problem("external_id_busy", message="the external id's lock ran out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,13 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Attempt:
-    """One wish on its way: what is known, and what it has cost."""
+    """One wish on its way, and what is known."""
 
     wish: Wish
     know: Knowledge
     memory: Memory
-    calls: int = 0
     operations: int = 0
+    """Calls of this attempt; those of all attempts are among the deeds that are known."""
     beyond: Beyond | None = None
     """Of a change of address: what the lane of the new one believes."""
     trouble: Problem | None = None
@@ -130,8 +131,10 @@ class Endings:
             return self._moved(attempt, attempt.beyond, verdict)
         now_ms = self._lease.now_ms()
         finished = isinstance(verdict, Finish)
+        if finished and not self._note_versions(attempt.wish, now_ms):
+            return self.postpone(attempt, 0.0, "retrying", LEAF_LOST, counted=False)
         target = verdict.target if isinstance(verdict, Finish) else None
-        told = outcomes(attempt.wish, attempt.know, verdict, self._policy, attempt.calls)
+        told = outcomes(attempt.wish, attempt.know, verdict, self._policy)
         carried_out = finished and not attempt.wish.mode.checks
         memory = remembered(attempt.memory, attempt.wish, carried_out, self._policy, now_ms)
         memory = replaying.ended(memory, attempt.wish, attempt.know.deeds if finished else None)
@@ -143,61 +146,74 @@ class Endings:
         owed = self._policy.settle_check and settling.is_owed(attempt.know)
         return self._settled(told, belief, to_json(memory), self._check(1) if owed else KEEP)
 
+    def _note_versions(self, wish: Wish, now_ms: int) -> bool:
+        """All writes were answered: from now on an older version is refused, by whatever address it comes.
+        False: the external id's lock was lost, so it is not certain that this is how things stand."""
+        versions = applied_versions(self._leaf.versions, wish, self._policy, now_ms)
+        return self._leaf.note(versions, self._policy.version_memory_ms)
+
     def _check(self, tries: int) -> Check:
         """The look that this lane owes, when the index must show everybody who is there now."""
         lane, email = self._lease.grant.lane, accepted(self._lease.grant.head).intent.email
         payload = SettleCheck(email=email, tries=tries).to_json()
         return Check(new_intent_id(lane), payload, self._policy.settle_window_ms)
 
-    def _check_later(self, know: Knowledge, calls: int, *, again: bool) -> Grant | None:
-        """A check that cannot be made now never holds the lane: it is owed once more, a few times."""
+    def _check_later(self, know: Knowledge, *, again: bool, counted: bool = True) -> Grant | None:
+        """A check that cannot be made now never holds the lane: it is owed once more, a few times.
+
+        `counted`: it was tried. While the line is stopped nothing is, for as long as that lasts.
+        """
         head = self._lease.grant.head
-        tries = getattr(accepted(head).intent, "tries", MOST_CHECKS)
-        owed = self._check(tries + 1) if again and tries < MOST_CHECKS else KEEP
-        told = ((head.id, Outcome(result="skipped", reason="later", calls=calls)),)
+        tries = getattr(accepted(head).intent, "tries", MOST_CHECKS) + counted
+        owed = self._check(tries) if again and tries <= MOST_CHECKS else KEEP
+        told = ((head.id, later(know.deeds)),)
         return self._settled(told, self.pointers(ended(know)), KEEP, owed)
 
     def _moved(self, attempt: Attempt, beyond: Beyond, verdict: Finish | Skip) -> Grant | None:
         """A change of address has ended: first the lane of the new one is told, then this one settles."""
         wish, know, policy, now_ms = attempt.wish, attempt.know, self._policy, self._lease.now_ms()
-        belief = moving.here(know, wish, beyond.belief, policy, now_ms)
+        target = verdict.target if isinstance(verdict, Finish) else None
+        belief = moving.here(know, wish, target, beyond.belief, policy, now_ms)
         if isinstance(verdict, Skip):
-            told = outcomes(wish, know, verdict, policy, attempt.calls)
+            told = outcomes(wish, know, verdict, policy)
             return self._settled(told, belief, KEEP)
         elsewhere = moving.there(know, wish, verdict.target, beyond.belief, policy, now_ms)
         memory = moving.moved_memory(attempt.memory, beyond.memory)
         self._passage.note(to_json(elsewhere), to_json(memory))
         self._leaf.give(know.contacts.get(verdict.target))
-        told = ((wish.ids[0], moving.outcome(wish, know, verdict, attempt.calls)),)
+        told = ((wish.ids[0], moving.outcome(wish, know, verdict)),)
         return self._settled(told, belief, to_json(replaying.ended(attempt.memory, wish, know.deeds)))
 
     def _erased(self, attempt: Attempt, verdict: Erased) -> Grant | None:
         """Nobody is there any more; what is kept of the person goes, too, last the intent's own words."""
-        lane, know = self._lease.grant.lane, attempt.know
+        know = attempt.know
         for contact_id, address in know.deeds.left.items():
             forget(self._store, lane_id(address), contact_id)
-        self._leaf.give(forget_contact=True)
-        self._store.scrub(lane, to_json(Outcome(result="rejected", reason="erased")))
+        self._store.scrub(self._lease.grant, to_json(Outcome(result="rejected", reason="erased")))
+        for external_id in erasing.identities(attempt.wish, know):
+            self._store.forget_leaf(external_id)
+        self._leaf.give()
         belief = erasing.belief_after(know, self._policy, self._lease.now_ms())
-        told = ((attempt.wish.ids[0], erasing.outcome(verdict, attempt.calls)),)
+        told = ((attempt.wish.ids[0], erasing.outcome(verdict, know)),)
         return self._settled(told, belief, None, None)
 
     def supersede(self, verdict: Superseded, know: Knowledge) -> Grant | None:
-        """The head came too late to matter; nothing was asked."""
+        """The head came too late to matter."""
+        self._leaf.give()
         belief = record(ended(know), None, self._policy, self._lease.now_ms())
-        return self._settled([(verdict.id, superseded(verdict))], belief, KEEP)
+        return self._settled([(verdict.id, superseded(verdict, know.deeds))], belief, KEEP)
 
-    def bury(self, verdict: Reject, know: Knowledge, calls: int) -> Grant | None:
+    def bury(self, verdict: Reject, know: Knowledge) -> Grant | None:
         """The head becomes a dead letter."""
         if isinstance(accepted(self._lease.grant.head).intent, SettleCheck):
-            return self._check_later(know, calls, again=False)
+            return self._check_later(know, again=False)
         self.buried = True
         self._ended += 1
         if self._passage.address is not None:
             know = moving.apart(know, self._passage.address)
         self._leaf.give()
         self.clear_open_write(know)
-        outcome = rejected(verdict, calls)
+        outcome = rejected(verdict, know.deeds)
         problem = replace(verdict.problem or Problem(verdict.reason), kind=verdict.reason)
         head, asked_at = self._lease.grant.head, self._clock()
         settled = self._store.bury(
@@ -223,15 +239,18 @@ class Endings:
         may_commit: bool = False,
         yields: bool = False,
         failed: bool = True,
+        forgiven: bool = False,
     ) -> Grant | None:
         """The head stays; the lane is due after the delay, or when its open write can commit no more.
 
         `failed`: the problem is this attempt's; else `status` goes on showing that of an earlier one.
+        `forgiven`: earlier attempts do not count any more, either.
         """
         now_ms = self._lease.now_ms()
         unknown = may_commit or attempt.know.journal is not None
         if attempt.wish.mode.checks and not unknown:
-            return self._check_later(attempt.know, attempt.calls, again=True)
+            tried = state != "parked"
+            return self._check_later(attempt.know, again=True, counted=tried)
         if not unknown:
             self._leaf.give()
         memory: Part = KEEP
@@ -249,6 +268,7 @@ class Endings:
             journal=journal_json(attempt.know.journal),
             belief=to_json(self.pointers(attempt.know)),
             memory=memory,
+            forgive=forgiven,
         )
         row = self._row(self._lease.grant.head, first=True)
         self._observer.put_back(row, problem, state, max(0.0, (due_ms - now_ms) / 1000))

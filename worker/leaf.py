@@ -2,7 +2,8 @@
 
 Two addresses may claim one external id at the same time. The lock belongs to the lane (its next holder takes
 it over at once), is tried and never waited for, and is given back before the lane. It outlives a lost write's
-last chance to commit, so that another lane cannot overtake it.
+last chance to commit, so that another lane cannot overtake it. With the id lies what its lanes must know of
+each other: who its contact is, and which versions were applied to it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 
 from producers.identity import lane_id
 from worker.core import operations as op
-from worker.core.belief import Known
+from worker.core.belief import Known, Version
 from worker.core.knowledge import Knowledge
 from worker.lanes.model import KEEP, Fenced, Part
 from worker.lanes.store import LaneStore
 from worker.lease import Lease
-from worker.payloads import without_contact
+from worker.payloads import versions_json, versions_of, without_contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Leaf:
         self._held: str | None = None
         self._home: str | None = None
         """The lane of the address under which the registry knows the external id's contact."""
+        self.versions: Mapping[str, Version] = {}
+        """What has been applied to the external id that is held, by source (R96)."""
 
     def take(self, external_id: str, know: Knowledge) -> Knowledge | LeafBusy:
         """Lock it, and learn whom the registry knows by it."""
@@ -46,6 +49,7 @@ class Leaf:
         if not leaf.owned:
             return LeafBusy(max(0.0, ((leaf.busy_until_ms or 0) - self._lease.now_ms()) / 1000))
         self._held, self._home = external_id, None
+        self.versions = versions_of(leaf.versions)
         if leaf.pointer is None:
             return know
         pointer = json.loads(leaf.pointer)
@@ -65,11 +69,18 @@ class Leaf:
         if self._held is not None and not self._store.take_leaf(self._held, self._lease.grant).owned:
             raise Fenced("the external id's lock was lost")
 
-    def give(self, contact: Known | None = None, *, forget_contact: bool = False) -> None:
+    def note(self, versions: Mapping[str, Version], life_ms: int) -> bool:
+        """Remember what was applied, before the lock is given back. False: it was lost, and another lane may
+        have applied something older meanwhile."""
+        if self._held is None or versions == self.versions:
+            return True
+        return self._store.note_leaf(self._held, self._lease.grant, versions_json(versions), life_ms)
+
+    def give(self, contact: Known | None = None) -> None:
         """Release the lock; `contact` is who holds the external id now, as far as we have written."""
         if self._held is None:
             return
-        pointer: Part = None if forget_contact else KEEP
+        pointer: Part = KEEP
         if contact is not None:
             lane = lane_id(contact.email) if contact.email else self._home
             pointer = json.dumps({"id": contact.id, "role": contact.role, "lane": lane})
@@ -88,8 +99,12 @@ def forget(store: LaneStore, lane: str, contact_id: str) -> None:
 
 
 def _pointed(know: Knowledge, data: Mapping[str, Any], external_id: str, now_ms: int) -> Knowledge:
-    if data["id"] in know.contacts or data["id"] in know.tombstones:
+    if data["id"] in know.tombstones:
         return know
+    known = know.contacts.get(data["id"])
+    if known is not None:  # where it lives is what we believe, unless another lane has moved it since
+        moved = known.email is not None and data.get("lane") not in (None, lane_id(known.email))
+        return know.doubted(known.id) if moved else know
     lead = data["role"] == "lead"
     ours = data.get("lane") == lane_id(know.email)
     return know.with_contact(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from producers.intents import SettleCheck, parse_intent
-from worker.core.belief import Belief, Journal, Memory
+from worker.core.belief import Belief, Journal, Memory, Version
 from worker.core.operations import Problem
 from worker.core.replaying import as_new, as_replayed
 from worker.core.wish import Accepted
@@ -76,6 +77,19 @@ def journal_of(grant: Grant) -> Journal | None:
     journal = Journal.model_validate_json(grant.journal)
     until_ms = journal.commit_until_ms or grant.commit_until_ms
     return journal.model_copy(update={"commit_until_ms": until_ms})
+
+
+def versions_of(stored: str | None) -> dict[str, Version]:
+    """What is remembered with an external id: source ("" for none) → newest version applied."""
+    return {} if stored is None else _VERSIONS.validate_json(stored)
+
+
+def versions_json(by_source: Mapping[str, Version]) -> str:
+    """The inverse of `versions_of`."""
+    return _VERSIONS.dump_json(dict(by_source)).decode()
+
+
+_VERSIONS = TypeAdapter(dict[str, Version])
 
 
 def to_json(value: BaseModel) -> str:

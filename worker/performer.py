@@ -54,6 +54,13 @@ class Performed:
     """Redis clock, just before sending; for a write, its record."""
     commit_until_ms: int | None = None
     """When the write can no longer commit; None for reads and for writes that were never recorded."""
+    held_back: bool = False
+    """Our own budget of calls was used up: Intercom was not asked."""
+
+    @property
+    def asked(self) -> bool:
+        """Was a request made?"""
+        return not (self.held_back or isinstance(self.reply, op.NotSent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Performer:
         if wait_s is None:
             return None
         problem = op.Problem("rate_limited", message="our own budget of calls is used up")
-        return Performed(op.Throttled(wait_s, problem), lease.now_ms())
+        return Performed(op.Throttled(wait_s, problem), lease.now_ms(), held_back=True)
 
     def _noticed(self, performed: Performed) -> Performed:
         if isinstance(performed.reply, op.Throttled):

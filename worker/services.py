@@ -124,15 +124,15 @@ class Services:
         known = TASK_PREFIX + turn.kind in self.app.tasks
         turns.publish(self.app, turn if known else replace(turn, kind=UNKNOWN_KIND))
 
-    def empty_queues(self) -> frozenset[QueueName]:
-        """The broker queues in which nothing waits."""
+    def waiting(self) -> dict[QueueName, int]:
+        """How many messages there are in each of the broker's queues."""
         with self.app.pool.acquire(block=True) as connection:
             channel = connection.default_channel
-            return frozenset(queue for queue in keyspace.QUEUES if _is_empty(channel, queue))
+            return {queue: _count(channel, queue) for queue in keyspace.QUEUES}
 
     def due_timer(self) -> DueTimer:
         return DueTimer(
-            self.store, self.breaker.look, self.publish, self.empty_queues, self.settings.due_interval_s
+            self.store, self.breaker.look, self.publish, self.waiting, self.settings.due_interval_s
         )
 
     def close(self) -> None:
@@ -148,11 +148,11 @@ class Services:
             self.redis.close()
 
 
-def _is_empty(channel: Any, queue: QueueName) -> bool:
+def _count(channel: Any, queue: QueueName) -> int:
     """Declared as `celery_queue` does, and not passively: a queue that nobody has used yet is no error."""
     name = keyspace.broker_queue(queue)
     declared = channel.queue_declare(queue=name, durable=True, exclusive=False, auto_delete=False)
-    return bool(declared.message_count == 0)
+    return int(declared.message_count)
 
 
 def lane_settings(settings: Settings) -> LaneSettings:
@@ -166,6 +166,7 @@ def lane_settings(settings: Settings) -> LaneSettings:
         lane_idle_ttl_ms=max(DAY_MS, _ms(settings.registry_ttl_s)),
         fold_max=settings.fold_max,
         lost_after_turns=settings.lost_after_turns,
+        max_kills=settings.max_kills,
     )
 
 

@@ -47,7 +47,7 @@ from worker.core.handling import (
 from worker.core.knowledge import Knowledge, learn, recall
 from worker.core.planner import Erased, Finish, Reject, Retry, Skip, Wait, plan
 from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, fold
+from worker.core.wish import Accepted, Superseded, fold, refold
 from worker.ending import Attempt, Endings, Made, Observer
 from worker.lanes.model import Fenced, Grant, Part, Refused
 from worker.lanes.store import LaneStore
@@ -197,6 +197,7 @@ class _Slice:
             if isinstance(taken, LeafBusy):
                 return self._wait_for_leaf(attempt, taken)
             attempt.know = taken
+            attempt.wish = refold(wish, batch, memory, self._leaf.versions, policy, self._lease.now_ms())
         try:
             return self._work(attempt)
         except (Fenced, RedisError):
@@ -267,8 +268,10 @@ class _Slice:
             match step:
                 case Finish() | Skip() | Erased():
                     return self._end.settle(attempt, step)
+                case Superseded():
+                    return self._end.supersede(step, attempt.know)
                 case Reject():
-                    return self._end.bury(step, attempt.know, attempt.calls)
+                    return self._end.bury(step, attempt.know)
                 case Wait():
                     return self._wait(attempt, step)
                 case Retry(why=why):
@@ -290,6 +293,8 @@ class _Slice:
             return _Ended(self._wait_for_leaf(attempt, busy))
         asked_at = self._deps.clock()
         performed = self._perform(attempt, operation)
+        if performed.asked and not isinstance(operation, op.ListTypes):
+            attempt.know = attempt.know.called()
         self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
         handling = handle(operation, performed.reply)
         if self._stops_the_line(performed.reply) and isinstance(handling, TryAgain):
@@ -310,7 +315,6 @@ class _Slice:
         if isinstance(operation, op.ListTypes):
             needed = frozenset(channel for channel in attempt.wish.words if channel.isdigit())
             return performer.types(needed, lease)
-        attempt.calls += 1
         match operation:
             case (
                 op.Search() | op.FindByExternalId() | op.Read() | op.ListSubscriptions() | op.Probe()
@@ -330,7 +334,8 @@ class _Slice:
         if isinstance(operation, op.Create):
             wish, know, now_ms = attempt.wish, attempt.know, self._lease.now_ms()
             journal = journal_json(self._journal(wish, know, operation, now_ms, None))
-        return WriteRecord(attempt.wish.ids, to_json(self._end.pointers(attempt.know)), journal)
+        pointers = self._end.pointers(attempt.know.called())  # also if nobody lives to hear the answer
+        return WriteRecord(attempt.wish.ids, to_json(pointers), journal)
 
     def _digest(
         self, attempt: Attempt, operation: op.Operation, performed: Performed, handling: Handling
@@ -356,7 +361,7 @@ class _Slice:
             case Blame(problem=problem):
                 return _Ended(self._blame(attempt, problem))
             case GiveUp(reason=reason, problem=problem):
-                return _Ended(self._end.bury(Reject(reason, problem), attempt.know, attempt.calls))
+                return _Ended(self._end.bury(Reject(reason, problem), attempt.know))
 
     # ── not now, or not so ────────────────────────────────────────────────────────────────────────────────
 
@@ -364,7 +369,7 @@ class _Slice:
         """R95: nothing was written. A fold goes again one by one, so that only the guilty one is blamed."""
         know = replace(attempt.know, journal=None)
         if len(attempt.wish.members) == 1:
-            return self._end.bury(Reject("refused", problem), know, attempt.calls)
+            return self._end.bury(Reject("refused", problem), know)
         self._alone = frozenset(attempt.wish.ids)
         self._end.clear_open_write(know)
         return replace(self._lease.grant, journal=None, belief=to_json(self._end.pointers(know)))
@@ -399,18 +404,32 @@ class _Slice:
         if verdict.reason == "upstream_error":
             probed = self._deps.performer.read(op.Probe(), self._lease).reply
             if not isinstance(probed, (op.Done, op.Forbidden)):
-                return self._park(attempt, getattr(probed, "problem", op.Problem("outage")))
-        return self._end.bury(verdict, attempt.know, attempt.calls)
+                problem = getattr(probed, "problem", op.Problem("outage"))
+                return self._park(attempt, problem, forgiven=True)
+        return self._end.bury(verdict, attempt.know)
 
     def _hand_back(self, attempt: Attempt) -> Grant | None:
         """This worker ends; the next one goes on from what is known, without an attempt counted."""
         problem = op.Problem("worker_stops", message="its worker was asked to stop")
         return self._end.postpone(attempt, 0.0, "retrying", problem, counted=False, failed=False)
 
-    def _park(self, attempt: Attempt, problem: op.Problem, *, may_commit: bool = False) -> Grant | None:
-        """Nobody can be served now: no attempt is counted, and the line goes on when a trial succeeds."""
+    def _park(
+        self, attempt: Attempt, problem: op.Problem, *, may_commit: bool = False, forgiven: bool = False
+    ) -> Grant | None:
+        """Nobody can be served now: no attempt is counted, and the line goes on when a trial succeeds.
+
+        `forgiven`: the attempts before were the outage's, too.
+        """
         delay_s = random.uniform(0.5, 1.0) * self._deps.timing.parked_retry_s
-        return self._end.postpone(attempt, delay_s, "parked", problem, counted=False, may_commit=may_commit)
+        return self._end.postpone(
+            attempt,
+            delay_s,
+            "parked",
+            problem,
+            counted=False,
+            may_commit=may_commit,
+            forgiven=forgiven,
+        )
 
     def _backoff_s(self, attempts: int) -> float:
         """Full jitter; worked out in milliseconds, so that short test windows keep their jitter."""

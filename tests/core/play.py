@@ -15,13 +15,13 @@ from typing import Any
 from producers.receipts import Outcome
 from worker.core import handling as hd
 from worker.core import operations as op
-from worker.core.belief import Belief, Journal, Known, Memory, Role
+from worker.core.belief import Belief, Journal, Known, Memory, Role, Version
 from worker.core.kinds import AnyIntent
 from worker.core.knowledge import Knowledge, ended, learn, recall, record
 from worker.core.outcomes import outcomes, rejected, superseded
 from worker.core.planner import Finish, Reject, Retry, Skip, Verdict, Wait, plan
 from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, Wish, fold, remembered
+from worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
 from worker.intercom.wire import to_reply, to_request
 from worker.sandbox.rules import Request, Sandbox
 
@@ -114,7 +114,6 @@ class Attempt:
     wish: Wish
     know: Knowledge
     memory: Memory
-    calls: int = 0
 
 
 class World:
@@ -142,6 +141,8 @@ class World:
         self.meddle: Callable[[], None] = lambda: None
         self.leaves: dict[str, tuple[str, Role, str]] = {}
         """External id → contact, role, and the address whose lane wrote it last."""
+        self.versions: dict[str, dict[str, Version]] = {}
+        """External id → source → newest version applied."""
         self.names: dict[str, str] = {}
         """Contact id → what the tests call it."""
         self.longest = 0
@@ -283,8 +284,10 @@ class World:
         policy = replace(self.policy, fold_max=1) if head.id in lane.alone else self.policy
         wish = fold(batch, memory, policy, self.now_ms)
         if isinstance(wish, Superseded):
-            self._end(lane, [(head.id, superseded(wish))], know, None, memory)
+            self._end(lane, [(head.id, superseded(wish, know.deeds))], know, None, memory)
             return
+        seen = self.versions.get(wish.external_id or "", {})
+        wish = refold(wish, batch, memory, seen, policy, self.now_ms)
         self._work(Attempt(lane, wish, self._with_leaves(wish, know), memory))
 
     def _with_leaves(self, wish: Wish, know: Knowledge) -> Knowledge:
@@ -310,6 +313,9 @@ class World:
             match step:
                 case Finish() | Skip():
                     return self._settle(attempt, step)
+                case Superseded():
+                    ends = [(attempt.wish.ids[0], superseded(step, attempt.know.deeds))]
+                    return self._end(attempt.lane, ends, attempt.know, None, attempt.memory)
                 case Reject():
                     return self._bury(attempt, step)
                 case Wait():
@@ -324,7 +330,8 @@ class World:
 
     def _ask(self, attempt: Attempt, operation: op.Operation) -> bool:
         """Perform and learn; True if the attempt has ended."""
-        attempt.calls += not isinstance(operation, op.ListTypes)
+        if not isinstance(operation, op.ListTypes):
+            attempt.know = attempt.know.called()
         sent_ms = self.now_ms
         reply = self._perform(attempt, operation)
         if isinstance(operation, op.Create):
@@ -418,9 +425,13 @@ class World:
 
     def _settle(self, attempt: Attempt, verdict: Finish | Skip) -> None:
         target = verdict.target if isinstance(verdict, Finish) else None
-        ends = outcomes(attempt.wish, attempt.know, verdict, self.policy, attempt.calls)
+        ends = outcomes(attempt.wish, attempt.know, verdict, self.policy)
         carried_out = isinstance(verdict, Finish)
         memory = remembered(attempt.memory, attempt.wish, carried_out, self.policy, self.now_ms)
+        external_id = attempt.wish.external_id
+        if carried_out and external_id is not None:
+            seen = self.versions.get(external_id, {})
+            self.versions[external_id] = applied_versions(seen, attempt.wish, self.policy, self.now_ms)
         known = attempt.know.contacts.get(target or "")
         if known is not None and attempt.wish.external_id is not None:
             self.leaves[attempt.wish.external_id] = (known.id, known.role, attempt.wish.email)
@@ -442,7 +453,7 @@ class World:
 
     def _bury(self, attempt: Attempt, verdict: Reject) -> None:
         self._believe(attempt.lane, self._pointers(ended(attempt.know)))
-        self._leave(attempt.lane, {attempt.wish.ids[0]: rejected(verdict, attempt.calls)})
+        self._leave(attempt.lane, {attempt.wish.ids[0]: rejected(verdict, attempt.know.deeds)})
         attempt.lane.clean = True
 
     def _leave(self, lane: Lane, ends: dict[str, Outcome]) -> None:

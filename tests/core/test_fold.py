@@ -17,7 +17,7 @@ from producers.intents import (
 from worker.core.belief import ALL_MAIL, Memory, Version, Word
 from worker.core.kinds import AnyIntent, mode_of
 from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, Wish, fold, remembered
+from worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
 
 from .play import ANN, START_MS
 
@@ -27,6 +27,11 @@ A: dict[str, Any] = {"email": ANN}
 X: dict[str, Any] = {"email": ANN, "external_id": "u-1"}
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 EARLY_MS, LATE_MS = 1_767_225_600_000, 1_769_904_000_000
+SEEN = {
+    "crm": Version(number=5, by="i0", at_ms=START_MS),
+    "": Version(number=9, by="i00", at_ms=START_MS),
+}
+"""What "u-1" has seen, whatever the address was."""
 
 
 def batch(*intents: AnyIntent, every_ms: int = 1, size: int = 100) -> list[Accepted]:
@@ -169,9 +174,44 @@ class TestVersions:
         assert folded(ContactSync(**X, version=1, source="crm"), memory=self.memory, now_ms=late_ms)
 
     def test_R96_is_learnt_only_from_what_was_carried_out(self) -> None:
-        wish = folded(ContactSync(**X, version=7))
+        wish = folded(ContactSync(**A, version=7))
         kept = [remembered(Memory(), wish, done, Policy(), START_MS).versions for done in (True, False)]
         assert [[each.number for each in versions.values()] for versions in kept] == [[7], []]
+
+    def test_R96_of_an_external_id_is_no_matter_of_the_lane(self) -> None:
+        wish = folded(ContactSync(**X, version=7, source="crm"), ContactSync(**X, version=2))
+        assert remembered(Memory(), wish, True, Policy(), START_MS).versions == {}
+        seen = applied_versions({}, wish, Policy(), START_MS)
+        assert {source: (each.number, each.by) for source, each in seen.items()} == {
+            "crm": (7, "i1"), "": (2, "i2")
+        }  # fmt: skip
+
+    def test_R96_what_an_external_id_has_seen_is_forgotten_after_its_time(self) -> None:
+        late_ms = START_MS + Policy().version_memory_ms + 1
+        wish = folded(ContactSync(**X, version=1))
+        seen = applied_versions(SEEN, wish, Policy(), late_ms)
+        assert [each.number for each in seen.values()] == [1]
+
+    @pytest.mark.parametrize(
+        ("version", "source", "by"),
+        [(4, "crm", "i0"), (5, "crm", None), (6, "crm", None), (6, None, "i00"), (4, "erp", None)],
+    )
+    def test_R96_older_than_what_came_by_another_address(
+        self, version: int, source: str | None, by: str | None
+    ) -> None:
+        intents = batch(ContactSync(**X, version=version, source=source))
+        wish = fold(intents, Memory(), Policy(), START_MS)
+        assert isinstance(wish, Wish)
+        again = refold(wish, intents, Memory(), SEEN, Policy(), START_MS)
+        assert (again.outdated_by, again.ids) == (by, ("i1",))
+
+    def test_R96_the_fold_ends_before_a_follower_that_is_old(self) -> None:
+        intents = batch(ContactSync(**X, version=9), ContactSync(**X, version=4, source="crm"))
+        wish = fold(intents, Memory(), Policy(), START_MS)
+        assert isinstance(wish, Wish)
+        assert wish.ids == ("i1", "i2")
+        again = refold(wish, intents, Memory(), SEEN, Policy(), START_MS)
+        assert (again.ids, again.outdated_by) == (("i1",), None)
 
 
 class TestWords:

@@ -65,6 +65,13 @@ class TestLeads:
         assert gaps[:7] == [31, 2, 4, 8, 15, 30, 30]
         assert max(gaps) == 31
 
+    @pytest.mark.parametrize("window_s", [1, 5, 20])
+    def test_no_look_is_later_than_the_end_of_a_short_window(self, window_s: int) -> None:
+        world = World(Policy(settle_window_ms=window_s * 1000))
+        world.fate = once("dropped")
+        assert world.do(CAPTURE).result == "created"
+        assert COMMIT_MS / 1000 + window_s <= waited_s(world) < COMMIT_MS / 1000 + window_s + 1
+
     def test_not_sent_is_not_unknown(self) -> None:
         world = world_with("not_sent")
         world.do(CAPTURE)
@@ -100,6 +107,17 @@ class TestLeads:
         [outcome] = world.outcomes.values()
         assert (outcome.result, outcome.adopted) == ("updated", True)
         assert world.only()["name"] == "Ann"
+
+    def test_a_user_with_an_external_id_was_not_made_without_one(self) -> None:
+        world = world_with("dropped", lag=10_000)
+        world.say(ContactUpsert(**A, role="user", set={"name": "Ann"}, set_on_insert={"phone": "+1"}))
+        world.run(until_ms=world.now_ms + 1_000)
+        world.hide("U", role="user", external_id="u-9")
+        world.sandbox.catch_up()
+        world.run()
+        [outcome] = world.outcomes.values()
+        assert (outcome.result, outcome.adopted) == ("updated", True)
+        assert (world.only()["name"], world.only()["phone"]) == ("Ann", None)
 
     def test_create_only_keeps_its_meaning(self) -> None:
         world = world_with("lost", lag=100)

@@ -7,6 +7,7 @@ from typing import Any
 from producers.intents import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
 from producers.receipts import Outcome
 from worker.core import operations as op
+from worker.core.belief import Deeds
 from worker.core.outcomes import rejected, superseded
 from worker.core.planner import Reject
 from worker.core.wish import Superseded
@@ -111,8 +112,9 @@ class TestOne:
 
     def test_the_words_for_a_dead_letter_and_a_late_one(self) -> None:
         problem = op.Problem("refused", 400, "parameter_invalid", "no such attribute")
-        dead = rejected(Reject("refused", problem, ("c9",)), 2)
-        assert (dead.reason, dead.message, dead.calls) == ("refused", "no such attribute", 2)
-        assert dead.other_contacts == ("c9",)
-        late = superseded(Superseded("i1", "i2"))
+        deeds = Deeds(calls=2, merged=("c8",))
+        dead = rejected(Reject("refused", problem, ("c9",)), deeds)
+        assert (dead.reason, dead.message, dead.other_contacts) == ("refused", "no such attribute", ("c9",))
+        late = superseded(Superseded("i1", "i2"), deeds)
         assert (late.result, late.superseded_by) == ("superseded", "i2")
+        assert [(each.calls, each.merged) for each in (dead, late)] == [(2, ("c8",))] * 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from redis import Redis
+
 from producers import keyspace
 from producers.keyspace import BULK, INTERACTIVE
 from worker.lanes.model import Refused
@@ -147,9 +150,20 @@ def test_a_holder_who_never_came_back_costs_the_head_alone(bench: Bench) -> None
 
     heir = bench.claim()
 
-    assert [intent.id for intent in heir.intents] == [head]  # alone: the head may be poison
+    assert [intent.id for intent in heir.intents] == [head, mate]
     assert (heir.kills, heir.attempts, heir.facts_usable) == (1, 2, False)
     assert set(bench.intent(mate)) == {"payload", "at"}
+
+
+@pytest.mark.parametrize(("max_kills", "goes_alone_after"), [(1, 1), (2, 1), (3, 2), (5, 4)])
+def test_a_head_with_one_chance_left_goes_alone(redis: Redis, max_kills: int, goes_alone_after: int) -> None:
+    """Not sooner: those who went with it may have been written, and alone it would undo them."""
+    bench = Bench(redis, max_kills=max_kills)
+    bench.submit_many(2)
+    for kills in range(goes_alone_after + 2):
+        grant = bench.claim()
+        assert (grant.kills, len(grant.intents)) == (kills, 1 if kills >= goes_alone_after else 2)
+        bench.elapse(LEASE_MS + 1)
 
 
 def test_facts_are_not_usable_after_an_unclean_hand_over(bench: Bench) -> None:

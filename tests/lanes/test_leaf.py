@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,61 @@ def test_a_leaf_without_pointer_leaves_nothing(bench: Bench, mine: Grant) -> Non
 
     assert not bench.redis.exists(keyspace.external_id(EXT))
     assert not bench.store.give_leaf(EXT, mine)
+
+
+DAY_MS = 86_400_000
+
+
+def test_what_was_applied_is_told_to_the_next_holder(bench: Bench, mine: Grant, theirs: Grant) -> None:
+    assert bench.store.take_leaf(EXT, mine).versions is None
+    bench.store.note_leaf(EXT, mine, '{"crm":5}', DAY_MS)
+    assert bench.store.note_leaf(EXT, mine, '{"crm":6}', DAY_MS)
+    assert bench.store.take_leaf(EXT, theirs).versions is None  # not yet: it is busy
+    bench.store.give_leaf(EXT, mine)
+
+    assert bench.store.take_leaf(EXT, theirs).versions == '{"crm":6}'
+
+
+def test_only_the_holder_notes_what_was_applied(bench: Bench, mine: Grant, theirs: Grant) -> None:
+    assert not bench.store.note_leaf(EXT, mine, "{}", DAY_MS)
+    bench.store.take_leaf(EXT, mine)
+    heir = dataclasses.replace(mine, fence=mine.fence + 1)
+    bench.store.take_leaf(EXT, heir)
+    assert not any(bench.store.note_leaf(EXT, grant, "{}", DAY_MS) for grant in (mine, theirs))
+    assert bench.store.take_leaf(EXT, heir).versions is None
+
+
+@pytest.mark.parametrize("pointer_last", [True, False])
+def test_versions_outlive_the_pointer(bench: Bench, mine: Grant, pointer_last: bool) -> None:
+    bench.store.take_leaf(EXT, mine)
+    if pointer_last:
+        bench.store.note_leaf(EXT, mine, "{}", DAY_MS)
+        bench.store.give_leaf(EXT, mine, '{"id":"c1"}')
+    else:
+        bench.store.give_leaf(EXT, mine, '{"id":"c1"}')
+        bench.store.take_leaf(EXT, mine)
+        bench.store.note_leaf(EXT, mine, "{}", DAY_MS)
+        bench.store.give_leaf(EXT, mine)
+    bench.elapse(bench.limits.registry_ttl_ms + 1)
+    leaf = bench.store.take_leaf(EXT, mine)
+    assert (leaf.pointer, leaf.versions) == (None, "{}")
+    life_ms: Any = bench.redis.pttl(keyspace.external_id(EXT))
+    assert DAY_MS - 60_000 < life_ms <= DAY_MS
+
+
+def test_an_erased_person_is_forgotten_and_the_lock_stays(bench: Bench, mine: Grant, theirs: Grant) -> None:
+    bench.store.take_leaf(EXT, mine)
+    bench.store.note_leaf(EXT, mine, "{}", DAY_MS)
+    bench.store.give_leaf(EXT, mine, '{"id":"c1"}')
+    bench.store.take_leaf(EXT, mine)
+    bench.store.forget_leaf(EXT)
+
+    assert not bench.store.take_leaf(EXT, theirs).owned
+    leaf = bench.store.take_leaf(EXT, mine)
+    assert (leaf.owned, leaf.pointer, leaf.versions) == (True, None, None)
+    bench.store.give_leaf(EXT, mine)
+    bench.store.forget_leaf(EXT)
+    assert not bench.redis.exists(keyspace.external_id(EXT))
 
 
 def test_the_key_hides_the_external_id(bench: Bench, mine: Grant) -> None:

@@ -28,6 +28,16 @@ def test_a_claim_clears_the_next_attempt(bench: Bench) -> None:
     assert bench.intent(id_)["error"] == "{}"
 
 
+def test_forgiven_attempts_count_no_more(bench: Bench) -> None:
+    (id_,) = bench.submit_many(1)
+    for op in "12":
+        bench.postpone(bench.claim(), op, 0)
+    bench.postpone(bench.claim(), "3", 0, state="parked", forgive=True)
+
+    assert bench.intent(id_)["attempts"] == "0"
+    assert bench.claim().attempts == 1
+
+
 def test_waiting_counts_no_attempt_and_no_error(bench: Bench) -> None:
     (id_,) = bench.submit_many(1)
     bench.postpone(bench.claim(), "1", 0, error="{}")

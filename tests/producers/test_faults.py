@@ -77,7 +77,7 @@ class TestRedisAway:
                 lambda: queue.latest(ANN.email),
             ]
             for call in calls:
-                with pytest.raises(QueueUnavailable, match=r"did not answer within 0\.5 s"):
+                with pytest.raises(QueueUnavailable, match=r"did not answer in 0\.\d s \(0\.5 s allowed\)"):
                     call()
 
     async def _all_fail_async(self, url: str) -> None:
@@ -89,7 +89,7 @@ class TestRedisAway:
                 queue.wait("0" * 32, timeout=60),
                 queue.latest(ANN.email),
             ):
-                with pytest.raises(QueueUnavailable, match=r"did not answer within 0\.5 s"):
+                with pytest.raises(QueueUnavailable, match=r"did not answer in 0\.\d s \(0\.5 s allowed\)"):
                     await call
 
     def test_a_server_that_comes_back_is_found(self, closed_port: int) -> None:
@@ -142,15 +142,22 @@ def break_pipelines(
     monkeypatch.setattr(redis, "pipeline", pipeline)
 
 
+def load_scripts(queue: ContactQueue, publisher: Faulty) -> None:
+    """So that the server carries out the next call, instead of answering that it does not know the script."""
+    queue.enqueue(LeadCapture(email="somebody@example.test"))
+    publisher.sent.clear()
+
+
 def stored(redis: Redis) -> int:
     return len(redis.keys("onelane:*:intent:*"))
 
 
 class TestFaults:
     def test_a_lost_reply_stores_once(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-        break_pipelines(redis, monkeypatch, [ConnectionError("gone"), RedisTimeout("slow")], after=True)
         publisher = Faulty()
         queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=publisher)
+        load_scripts(queue, publisher)
+        break_pipelines(redis, monkeypatch, [ConnectionError("gone"), RedisTimeout("slow")], after=True)
         receipt = queue.enqueue(LeadCapture(email=ANN.email, dedupe_key="7"))
         assert not receipt.duplicate
         assert redis.lrange(keyspace.queue(receipt.lane), 0, -1) == [receipt.id]
@@ -159,8 +166,10 @@ class TestFaults:
     def test_a_lost_reply_in_a_batch_stores_each_once(
         self, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        publisher = Faulty()
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=publisher)
+        load_scripts(queue, publisher)
         break_pipelines(redis, monkeypatch, [ConnectionError("gone")], after=True)
-        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
         receipts = queue.enqueue_many([ANN] * 3)
         assert redis.lrange(keyspace.queue(ANN.lane), 0, -1) == [receipt.id for receipt in receipts]
 
@@ -211,7 +220,7 @@ class TestPatience:
             for _ in range(1_000):
                 now_s[0] += patience.pause_s(ConnectionError("refused"))
 
-        with pytest.raises(QueueUnavailable, match="did not answer within 5 s"):
+        with pytest.raises(QueueUnavailable, match=r"did not answer in [23]\.\d s \(5 s allowed\)"):
             attempts()
         assert 2 < now_s[0] <= 3  # the last attempt has two seconds: one to connect, one for the answer
 

@@ -55,8 +55,9 @@ def _claims(evidence: Evidence, address: Address, contact: Json) -> dict[str, _C
     found: defaultdict[str, _Claims] = defaultdict(_Claims)
     alone = len(address.live) == 1
     for one in evidence.surely_applied(address):
-        sure = alone or (one.external_id is not None and one.external_id == contact["external_id"])
-        if not sure and one.external_id is not None:
+        meant = one.external_id is not None and one.external_id == contact["external_id"]
+        sure = alone or (meant and not wishes.is_form(one))
+        if not sure and not meant and one.external_id is not None:
             continue  # another account's
         for path, value in wishes.asked(one).items():
             (found[path].sure if sure else found[path].maybe).append((one.rank, value))

@@ -56,6 +56,11 @@ def spoken(one: Accepted, newsletter_types: Iterable[str] = ()) -> Words:
     return {}
 
 
+def is_form(one: Accepted) -> bool:
+    """Whether anybody may have filled it in. Where two accounts share an address, it may be about either."""
+    return one.kind in ("lead_capture", "newsletter_opt_in", "newsletter_opt_out")
+
+
 def makes_user(one: Accepted) -> bool:
     """Whether nobody can be a lead after it."""
     named = one.external_id is not None

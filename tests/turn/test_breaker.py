@@ -97,6 +97,21 @@ class TestWhileOpen:
         assert outcome.result == "created"
         world.close()
 
+    def test_its_attempts_are_not_held_against_an_intent(self, redis: Redis) -> None:
+        world = World(redis, timing=replace(TIMING, max_attempts=3))
+        outage(world, DOWN)
+        [receipt] = world.enqueue(LeadCapture(email=PEOPLE[0], name="Ann"))
+        world.run_until(lambda: world.queue.status(receipt.id).state == "parked")  # type: ignore[union-attr]
+        left = [DOWN]  # one ordinary failure more, which is nobody's outage
+        world.gateway.before = lambda operation: (
+            left.pop() if left and not isinstance(operation, op.Probe) else None
+        )
+        world.run_until(lambda: world.outcome(receipt) is not None)
+        outcome = world.outcome(receipt)
+        assert outcome is not None
+        assert (outcome.result, left) == ("created", [])
+        world.close()
+
     def test_parked_intents_say_so(self, world: World) -> None:
         outage(world, REFUSED)
         [receipt] = world.enqueue(LeadCapture(email=PEOPLE[0]))

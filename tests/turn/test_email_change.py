@@ -129,6 +129,17 @@ class TestWhoIsThere:
         assert (outcome.result, outcome.reason) == ("skipped", "not_found")
         world.close()
 
+    def test_who_lives_at_the_new_address_has_not_moved(self, redis: Redis) -> None:
+        """Nobody went from A to B; then whoever is at B goes to A, and is not taken for one who has left."""
+        world = World(redis, policy=Policy(settle_window_ms=50))
+        other = world.seed(role="user", email=BOB, external_id="u-2")
+        world.sandbox.catch_up()
+        nobody = world.do(EmailChange(email=ANN, new_email=BOB, external_id="u-1"))
+        assert nobody.result == "skipped"
+        back = world.do(EmailChange(email=BOB, new_email=ANN))
+        assert (back.result, back.contact_id) == ("updated", other["id"])
+        world.close()
+
     def test_user_meets_a_lead_of_ours(self, world: World) -> None:
         user = world.do(ProductSignUp(email=ANN, external_id="u-1"))
         lead = world.do(LeadCapture(email=BOB, phone="+353871234567"))

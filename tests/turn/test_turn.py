@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -258,6 +259,22 @@ class TestExternalIds:
         assert world.calls() == ["Update"]
         assert world.contacts(ANN) == []
         assert len(world.contacts("new@example.test")) == 1
+
+    def test_a_holder_that_settles_late_believes_an_address_that_is_no_more(self, world: World) -> None:
+        """It had given the external id back, and another lane has moved the contact before it settled."""
+        settle, late = world.store.settle, [True]
+
+        def slow(*args: Any, **more: Any) -> Any:
+            if late:
+                late.clear()
+                world.do(ContactSync(email="new@example.test", external_id="u-1"))
+            return settle(*args, **more)
+
+        world.store.settle = slow  # type: ignore[method-assign, assignment]
+        world.do(ContactSync(email=ANN, external_id="u-1", name="Ann"))
+        assert [contact["name"] for contact in world.contacts("new@example.test")] == ["Ann"]
+        assert world.do(ContactSync(email=ANN, external_id="u-1")).result == "updated"
+        assert [contact["name"] for contact in world.contacts(ANN)] == ["Ann"]
 
     def test_old_address_no_longer_finds_the_moved_contact(self, world: World) -> None:
         world.do(ContactSync(email=ANN, external_id="u-1", name="Ann"))

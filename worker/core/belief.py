@@ -113,6 +113,10 @@ class Deeds(_Frozen):
     """The contact was made by a create whose answer was lost."""
     written: frozenset[str] = frozenset()
     merged: tuple[str, ...] = ()
+    calls: int = 0
+    """Requests made to Intercom, in every attempt."""
+    identities: frozenset[str] = frozenset()
+    """External ids of the contacts that were deleted."""
     left: dict[str, str] = Field(default_factory=dict)
     """Contact id → address that it had before it was moved to this lane's (R64)."""
 
@@ -149,6 +153,8 @@ class Word(_Frozen):
 
 
 class Version(_Frozen):
+    """The newest picture of one source that was applied (R96)."""
+
     number: int
     by: str
     at_ms: int = 0
@@ -167,7 +173,8 @@ class Burials(_Frozen):
 
 
 class Memory(_Frozen):
-    """What outlives the registry: consent (R56), the newest version of each source (R96), burials (R98)."""
+    """What outlives the registry: consent (R56), versions of syncs without an external id (R96), burials
+    (R98)."""
 
     consent: dict[str, Word] = Field(default_factory=dict)
     versions: dict[str, Version] = Field(default_factory=dict)

@@ -56,13 +56,19 @@ def journal(s: Situation) -> Step | None:
         return asked
     if s.now_ms < pending.open_until_ms:
         return Wait(pending.open_until_ms, "reconciling")
-    if pending.guarded and s.wish.external_id == pending.external_id and s.wish.mode.creates == "user":
+    if pending.guarded and _may_repeat(s, pending):
         # If the first one was done after all, a 409 says so; if not, this is the insert (R71, R43).
         known = s.choice.targets or s.choice.refused
         return None if known else op.Create(create_body(s.wish, "user", s.memory))
     looked = min(max(pending.looks - 1, 0), len(LOOKS_S) - 1)  # the first wait was for the commit
     look_ms = s.now_ms + LOOKS_S[looked] * 1000
     return Wait(min(look_ms, pending.open_until_ms + s.policy.settle_window_ms), "reconciling")
+
+
+def _may_repeat(s: Situation, pending: Journal) -> bool:
+    """It is the same create that is wished now, and not with an old picture (R96)."""
+    same = s.wish.external_id == pending.external_id and s.wish.mode.creates == "user"
+    return same and s.wish.outdated_by is None
 
 
 def _asked_for(s: Situation, pending: Journal) -> Step | None:

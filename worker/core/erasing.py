@@ -27,6 +27,7 @@ from worker.core.policy import Policy
 from worker.core.situation import Situation, Step, read_first
 from worker.core.state import Knowledge
 from worker.core.verdicts import Erased, Reject, Wait
+from worker.core.wish import Wish
 
 
 def plan(s: Situation) -> Step:
@@ -75,11 +76,17 @@ def _everyone(s: Situation) -> bool:
     return isinstance(intent, ContactErasure) and intent.everyone
 
 
+def identities(wish: Wish, know: Knowledge) -> frozenset[str]:
+    """The external ids that were the person's: the one named, and those of whom was deleted."""
+    named = frozenset() if wish.external_id is None else frozenset({wish.external_id})
+    return know.deeds.identities | named
+
+
 def belief_after(know: Knowledge, policy: Policy, now_ms: int) -> Belief:
     """What is kept: whom the index may go on showing, by id."""
     return record(replace(ended(know), contacts={}), None, policy, now_ms)
 
 
-def outcome(verdict: Erased, calls: int) -> Outcome:
+def outcome(verdict: Erased, know: Knowledge) -> Outcome:
     """The receipt's end; it names nobody who is gone."""
-    return Outcome(result="erased", calls=calls, other_contacts=verdict.kept)
+    return Outcome(result="erased", calls=know.deeds.calls, other_contacts=verdict.kept)

@@ -153,7 +153,8 @@ def _judged(know: Knowledge, facts: Facts) -> tuple[Knowledge, int | None]:
     if pending is None or not _answers(know, pending, facts):
         return know, None
     young = facts.created_at is not None and facts.created_at * 1000 >= pending.sent_ms - CLOCK_SKEW_MS
-    ours = young and facts.role == pending.role
+    identified = facts.role == "user" and facts.external_id is not None and pending.external_id is None
+    ours = young and facts.role == pending.role and not identified  # who has an id was not made without one
     know = replace(know, journal=None, doubt=None)
     know = know.did(adopted=True, created=facts.id if ours else know.deeds.created)
     return know, pending.sent_ms if ours else None
@@ -386,6 +387,9 @@ def _deleted(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
     known = know.contacts.get(contact_id)
     if known is not None and known.email not in (None, know.email):
         know = know.did(left={**know.deeds.left, contact_id: known.email})
+    if known is not None:
+        named = {name for name in (known.external_id, known.alias) if name is not None}
+        know = know.did(identities=know.deeds.identities | named)
     return know.wrote(contact_id).bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
 
 

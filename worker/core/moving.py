@@ -146,10 +146,12 @@ def _ids(contacts: Iterable[Known]) -> tuple[str, ...]:
 
 
 def joined(know: Knowledge, wish: Wish, beyond: Belief, policy: Policy, now_ms: int) -> Knowledge:
-    """What is known with what the lane of the new address believes."""
+    """What is known with what the lane of the new address believes. Who moved away from there may be here."""
     there = _there(wish, beyond, policy, now_ms)
     contacts = {k: known for k, known in there.contacts.items() if known.email == wish.new_email}
-    stones = {k: stone for k, stone in there.tombstones.items() if k not in know.contacts}
+    stones = {
+        k: stone for k, stone in there.tombstones.items() if k not in know.contacts and stone.why != "moved"
+    }
     return replace(know, contacts={**contacts, **know.contacts}, tombstones={**stones, **know.tombstones})
 
 
@@ -163,11 +165,14 @@ def apart(know: Knowledge, new_email: str) -> Knowledge:
     return replace(know, contacts=contacts)
 
 
-def here(know: Knowledge, wish: Wish, beyond: Belief, policy: Policy, now_ms: int) -> Belief:
-    """What the lane of the old address believes afterwards: whoever lives at the new one has moved."""
-    for known in tuple(know.contacts.values()):
-        if known.email == wish.new_email:
-            know = know.bury(known.id, Tombstone(why="moved", at_ms=now_ms))
+def here(
+    know: Knowledge, wish: Wish, target: str | None, beyond: Belief, policy: Policy, now_ms: int
+) -> Belief:
+    """What the lane of the old address believes afterwards: `target` has moved, if anybody; others who are at
+    the new address are not its own."""
+    if target is not None:
+        know = know.bury(target, Tombstone(why="moved", at_ms=now_ms))
+    know = apart(know, wish.new_email or "")
     stones = {k: s for k, s in know.tombstones.items() if k not in beyond.tombstones or s.why == "moved"}
     return record(ended(replace(know, tombstones=stones)), None, policy, now_ms)
 
@@ -199,7 +204,7 @@ def moved_memory(old: Memory, new: Memory) -> Memory:
     return new.model_copy(update={"consent": consent, "versions": versions})
 
 
-def outcome(wish: Wish, know: Knowledge, verdict: Finish, calls: int) -> Outcome:
+def outcome(wish: Wish, know: Knowledge, verdict: Finish) -> Outcome:
     """What to tell the producer of a change that holds."""
     contact, deeds = know.contacts[verdict.target], know.deeds
     addresses = (wish.email, wish.new_email)
@@ -208,7 +213,7 @@ def outcome(wish: Wish, know: Knowledge, verdict: Finish, calls: int) -> Outcome
         result="updated" if deeds.written else "unchanged",
         contact_id=contact.id,
         role=contact.role,
-        calls=calls,
+        calls=deeds.calls,
         merged=deeds.merged,
         other_contacts=tuple(sorted(others)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from producers.receipts import Outcome, Result
+from worker.core.belief import Deeds
 from worker.core.choice import Choice, choose
 from worker.core.policy import Policy
 from worker.core.state import Knowledge
@@ -11,30 +12,36 @@ from worker.core.wish import Superseded, Wish
 
 
 def outcomes(
-    wish: Wish, know: Knowledge, verdict: Finish | Skip, policy: Policy, calls: int
+    wish: Wish, know: Knowledge, verdict: Finish | Skip, policy: Policy
 ) -> tuple[tuple[str, Outcome], ...]:
-    """Intent id → outcome, in accepted order. `calls` is told to the first: the calls were made once."""
+    """Intent id → outcome, in accepted order. The calls are told to the first: they were made once."""
     if isinstance(verdict, Skip):
         told = [_skipped(know, verdict) for _ in wish.ids]
     else:
         choice = choose(wish, know, policy)
         told = [_finished(wish, know, verdict, choice, intent_id) for intent_id in wish.ids]
-    told[0] = told[0].model_copy(update={"calls": calls})
+    told[0] = told[0].model_copy(update={"calls": know.deeds.calls})
     return tuple(zip(wish.ids, told, strict=True))
 
 
-def superseded(verdict: Superseded) -> Outcome:
-    """An intent that came too late to matter."""
-    return Outcome(result="superseded", superseded_by=verdict.by)
+def superseded(verdict: Superseded, deeds: Deeds) -> Outcome:
+    """An intent that came too late to matter, whatever its earlier attempts did."""
+    return Outcome(result="superseded", superseded_by=verdict.by, calls=deeds.calls, merged=deeds.merged)
 
 
-def rejected(verdict: Reject, calls: int) -> Outcome:
-    """An intent that becomes a dead letter."""
+def later(deeds: Deeds) -> Outcome:
+    """A settle check that could not be made; it is owed once more, or given up."""
+    return Outcome(result="skipped", reason="later", calls=deeds.calls, merged=deeds.merged)
+
+
+def rejected(verdict: Reject, deeds: Deeds) -> Outcome:
+    """An intent that becomes a dead letter, and what was done for it before."""
     return Outcome(
         result="rejected",
         reason=verdict.reason,
         message=verdict.problem.message if verdict.problem else None,
-        calls=calls,
+        calls=deeds.calls,
+        merged=deeds.merged,
         other_contacts=verdict.other_contacts,
     )
 
@@ -46,6 +53,7 @@ def _skipped(know: Knowledge, verdict: Skip) -> Outcome:
         reason=verdict.reason,
         contact_id=verdict.contact_id,
         role=known.role if known else None,
+        merged=know.deeds.merged,
     )
 
 

@@ -9,6 +9,7 @@ The rules stand in the order in which they must be asked; the first that has som
     loops        an attempt that meets "gone" a third time is put back
     dead end     the person cannot be brought back
     journal      a create whose result is unknown is settled before anything else is written
+    outdated     a newer picture of the same source has been applied meanwhile
     types        the subscription types that an intent names must exist
     clash        a 409 names the person, or somebody in the way
     taken back   whom we brought back turns out to be somebody else
@@ -34,7 +35,7 @@ from worker.core.policy import Policy
 from worker.core.situation import Rule, Situation, Step, merge_stray, read_first
 from worker.core.state import Knowledge
 from worker.core.verdicts import Erased, Finish, Reject, Retry, Skip, Verdict, Wait
-from worker.core.wish import Wish
+from worker.core.wish import Superseded, Wish
 
 __all__ = ["Erased", "Finish", "Reject", "Retry", "Skip", "Step", "Verdict", "Wait", "plan"]
 
@@ -54,6 +55,11 @@ def plan(wish: Wish, know: Knowledge, memory: Memory, policy: Policy, now_ms: in
 
 
 # ── before anything is sent ───────────────────────────────────────────────────────────────────────────────
+
+
+def outdated(s: Situation) -> Step | None:
+    """R96: another address was faster with a newer version. What is in doubt has been cleared up by now."""
+    return None if s.wish.outdated_by is None else Superseded(s.wish.ids[0], s.wish.outdated_by)
 
 
 def types(s: Situation) -> Step | None:
@@ -201,6 +207,7 @@ RULES: tuple[Rule, ...] = (
     loops,
     dead_end,
     journal,
+    outdated,
     types,
     clash,
     taken_back,

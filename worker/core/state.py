@@ -110,6 +110,10 @@ class Knowledge:
         """Something was done for the head."""
         return replace(self, deeds=self.deeds.model_copy(update=deeds))
 
+    def called(self) -> Knowledge:
+        """Intercom was asked for something."""
+        return self.did(calls=self.deeds.calls + 1)
+
     def wrote(self, contact_id: str) -> Knowledge:
         """A write to this contact was acknowledged."""
         return self.did(written=self.deeds.written | {contact_id})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Union
 
 from worker.core.operations import Problem
+from worker.core.wish import Superseded
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,4 @@ class Reject:
     other_contacts: tuple[str, ...] = ()
 
 
-Verdict = Union[Finish, Skip, Erased, Wait, Retry, Reject]
+Verdict = Union[Finish, Skip, Erased, Superseded, Wait, Retry, Reject]

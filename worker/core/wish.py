@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from producers.intents import (
@@ -77,6 +77,8 @@ class Wish:
     a search that started less than a settle window later (R31)."""
     creator_waits: bool = False
     """An intent that may create waits behind this wish (R31)."""
+    outdated_by: str | None = None
+    """The intent whose newer version of the same picture has been applied meanwhile (R96)."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -139,29 +141,70 @@ def _looks_with(head: Accepted, follower: Accepted, policy: Policy, now_ms: int)
 
 
 # ── versions (R96) ────────────────────────────────────────────────────────────────────────────────────────
+#
+# | a sync that names | is compared with others of the same | which are remembered with | guarded by    |
+# |-------------------|-------------------------------------|---------------------------|---------------|
+# | an external id    | external id and source              | the external id           | its leaf lock |
+# | none              | address and source                  | the lane                  | the lease     |
 
 
-def version_key(intent: ContactSync) -> str:
-    """Versions are compared per identity and source."""
-    return json.dumps([intent.external_id, intent.source])
+def _version_key(external_id: str | None, source: str | None) -> str:
+    return json.dumps([external_id, source])
 
 
 def _older(a: AnyIntent, b: AnyIntent) -> bool:
     if not isinstance(a, ContactSync) or not isinstance(b, ContactSync):
         return False
-    if a.version is None or b.version is None or version_key(a) != version_key(b):
+    if a.version is None or b.version is None:
         return False
-    return a.version < b.version
+    return (a.external_id, a.source) == (b.external_id, b.source) and a.version < b.version
 
 
 def _outdated(accepted: Accepted, memory: Memory, policy: Policy, now_ms: int) -> str | None:
     intent = accepted.intent
     if not isinstance(intent, ContactSync) or intent.version is None:
         return None
-    known = memory.versions.get(version_key(intent))
+    known = memory.versions.get(_version_key(intent.external_id, intent.source))
     if known is None or now_ms - known.at_ms > policy.version_memory_ms:
         return None
     return known.by if intent.version < known.number else None
+
+
+def refold(
+    wish: Wish,
+    batch: Sequence[Accepted],
+    memory: Memory,
+    by_source: Mapping[str, Version],
+    policy: Policy,
+    now_ms: int,
+) -> Wish:
+    """The wish as it is when the versions that its external id has seen are known, too.
+
+    If its head is older than one of them it only says so: a create of it may still have to be cleared up.
+    """
+    if wish.external_id is None or not by_source:
+        return wish
+    known = {_version_key(wish.external_id, source or None): each for source, each in by_source.items()}
+    joined = memory.model_copy(update={"versions": {**memory.versions, **known}})
+    again = fold(batch, joined, policy, now_ms)
+    return replace(wish, outdated_by=again.by) if isinstance(again, Superseded) else again
+
+
+def applied_versions(
+    by_source: Mapping[str, Version], wish: Wish, policy: Policy, now_ms: int
+) -> dict[str, Version]:
+    """What an external id has seen when this wish holds, by source ("" for none). Old entries are dropped."""
+    young = {s: v for s, v in by_source.items() if now_ms - v.at_ms <= policy.version_memory_ms}
+    return young | {source or "": version for source, version in _applied(wish, now_ms).items()}
+
+
+def _applied(wish: Wish, now_ms: int) -> dict[str | None, Version]:
+    """The newest version of each source among the members; within a fold they never go back."""
+    return {
+        member.intent.source: Version(number=member.intent.version, by=member.id, at_ms=now_ms)
+        for member in wish.members
+        if isinstance(member.intent, ContactSync) and member.intent.version is not None
+    }
 
 
 # ── consent (R50–R56) ─────────────────────────────────────────────────────────────────────────────────────
@@ -273,14 +316,12 @@ def _signed_up_at(head: Accepted) -> int | None:
 
 def remembered(memory: Memory, wish: Wish, carried_out: bool, policy: Policy, now_ms: int) -> Memory:
     """The memory after this wish: its words, kept as pending if nobody was there to carry them out on, and
-    the versions of its members. Old entries are dropped."""
+    the versions of its members, unless they go with an external id. Old entries are dropped."""
     consent = {c: w for c, w in memory.consent.items() if now_ms - w.at_ms <= policy.consent_memory_ms}
     if carried_out:
         consent = {c: w.model_copy(update={"pending": False}) for c, w in consent.items()}
     consent |= {c: w.model_copy(update={"pending": not carried_out}) for c, w in wish.words.items()}
     versions = {k: v for k, v in memory.versions.items() if now_ms - v.at_ms <= policy.version_memory_ms}
-    for member in wish.members:
-        intent = member.intent
-        if isinstance(intent, ContactSync) and intent.version is not None and carried_out:
-            versions[version_key(intent)] = Version(number=intent.version, by=member.id, at_ms=now_ms)
+    if carried_out and wish.external_id is None:
+        versions |= {_version_key(None, source): v for source, v in _applied(wish, now_ms).items()}
     return memory.model_copy(update={"consent": consent, "versions": versions})

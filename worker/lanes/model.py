@@ -77,12 +77,19 @@ class LaneSettings:
     """A turn overtaken by more than this many is lost."""
     schema: int = 2
     """Newest payload schema this worker understands."""
+    max_kills: int = 3
+    """Killed workers until a head is a dead letter."""
 
     def __post_init__(self) -> None:
         if self.lane_idle_ttl_ms < self.registry_ttl_ms:
             raise ValueError("lane_idle_ttl_ms must be at least registry_ttl_ms: dirt must outlive beliefs")
         if min(self.lease_ms, self.fold_max, self.lost_after_turns) < 1:
             raise ValueError("lease_ms, fold_max and lost_after_turns must be at least 1")
+
+    @property
+    def kills_to_go_alone(self) -> int:
+        """With one chance left a head gets no batch: it must not be blamed for what another one does."""
+        return max(1, self.max_kills - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +232,8 @@ class Leaf:
     """When the other lane's lock ends at the latest, if not owned."""
     pointer: str | None
     """JSON of who the contact is, if owned and known."""
+    versions: str | None = None
+    """JSON of the versions that were applied to it, if owned and there are any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ class LaneStore:
     def claim(self, lane: str, queue: QueueName, seq: int, token: str) -> Grant | Refused:
         """Ask for the lane by the turn `seq` of `queue` (0: by no turn). `token` is new for every turn."""
         args: list[Arg] = [lane, queue, seq, token, *self._granting(), self._limits.answer_ttl_ms]
-        words = self._run("claim", lane, token, [*args, self._limits.lane_idle_ttl_ms])
+        limits = self._limits
+        words = self._run("claim", lane, token, [*args, limits.lane_idle_ttl_ms, limits.kills_to_go_alone])
         if words[0] == "granted":
             return answers.grant(lane, token, words[1:])
         return answers.refused(lane, words)
@@ -132,15 +133,17 @@ class LaneStore:
         journal: Part = KEEP,
         belief: Part = KEEP,
         memory: Part = KEEP,
+        forgive: bool = False,
     ) -> int:
         """Release the lane and look again after `delay_ms`; returns when (ms). Raises `Fenced`.
 
         `unknown_write` keeps the open write and waits until it can no longer commit; else the open write is
         cleared: answered, or provably never executed. `yields`: the head steps aside for whoever comes next
-        (it does not wait if somebody came since its grant). `error` None: the attempt did not fail. The lane
-        stays dirty.
+        (it does not wait if somebody came since its grant). `error` None: the attempt did not fail.
+        `forgive`: no attempt counts, nor do the earlier ones. The lane stays dirty.
         """
-        args: list[Arg] = [delay_ms, state, _part(error), int(count_attempt), int(unknown_write), int(yields)]
+        counts = "none" if forgive else int(count_attempt)
+        args: list[Arg] = [delay_ms, state, _part(error), counts, int(unknown_write), int(yields)]
         rest: list[Arg] = [_part(journal), *self._knowledge(belief, memory), self._limits.answer_ttl_ms]
         words = self._owned("postpone", grant, op, [*args, *rest])
         return int(words[1])
@@ -185,15 +188,25 @@ class LaneStore:
     def take_leaf(self, external_id: str, grant: Grant) -> Leaf:
         """Take or renew the lock on an external id. Busy: postpone, without counting an attempt."""
         args: list[Arg] = [grant.lane, grant.fence, self._limits.leaf_ms]
-        word, detail = self._scripts.run("leaf_take", [keyspace.external_id(external_id)], args)
+        word, *details = self._scripts.run("leaf_take", [keyspace.external_id(external_id)], args)
         if word == "busy":
-            return Leaf(owned=False, busy_until_ms=int(detail), pointer=None)
-        return Leaf(owned=True, busy_until_ms=None, pointer=detail or None)
+            return Leaf(owned=False, busy_until_ms=int(details[0]), pointer=None)
+        pointer, versions = details
+        return Leaf(owned=True, busy_until_ms=None, pointer=pointer or None, versions=versions or None)
+
+    def note_leaf(self, external_id: str, grant: Grant, versions: str, life_ms: int) -> bool:
+        """Remember what was applied, before the lock is given back. False: not yours, nothing stored."""
+        args: list[Arg] = [grant.lane, grant.fence, versions, life_ms]
+        return self._scripts.run("leaf_note", [keyspace.external_id(external_id)], args)[0] == "ok"
 
     def give_leaf(self, external_id: str, grant: Grant, pointer: Part = KEEP) -> bool:
         """Release the lock, before the lane, and store the pointer. False: not yours, nothing stored."""
         args: list[Arg] = [grant.lane, grant.fence, _part(pointer), self._limits.registry_ttl_ms]
         return self._scripts.run("leaf_give", [keyspace.external_id(external_id)], args)[0] == "ok"
+
+    def forget_leaf(self, external_id: str) -> None:
+        """Who its contact is, and what was applied to it, is not remembered any more; a lock on it stays."""
+        self._scripts.run("leaf_forget", [keyspace.external_id(external_id)], [])
 
     # --- changes of address -------------------------------------------------------------------------------
 
@@ -278,15 +291,16 @@ class LaneStore:
         args: list[Arg] = [lane, intent_id, outcome, self._limits.status_ttl_ms, self._limits.answer_ttl_ms]
         return self._run("discard", lane, op, args)[0] == "ok"
 
-    def scrub(self, lane: str, outcome: str) -> None:
+    def scrub(self, grant: Grant, outcome: str) -> None:
         """What is kept of a person beside belief and memory goes: the lane's dead letters (they end, with
-        `outcome`), errors and dedupe keys of ended intents, the history. Called again it finds nothing."""
-        partition = keyspace.partition_of(lane)
-        dead = [id_ for id_, _ in views.dead_letters(self._redis, partition, 0)]
+        `outcome`), errors and dedupe keys of ended intents, the history. Called again it finds nothing.
+        Raises `Fenced`."""
+        lane = grant.lane
+        dead = [id_ for id_, _ in views.dead_letters(self._redis, keyspace.partition_of(lane), 0)]
         ids = list(dict.fromkeys([*dead, *views.told_of(self._redis, lane)]))
-        for start in range(0, len(ids), _CHUNK):
-            args: list[Arg] = [lane, outcome, self._limits.status_ttl_ms, *ids[start : start + _CHUNK]]
-            self._run("scrub", lane, "scrub", args)
+        for start in range(0, max(len(ids), 1), _CHUNK):  # at least once: whoever is too late deletes nothing
+            args: list[Arg] = [outcome, self._limits.status_ttl_ms, *ids[start : start + _CHUNK]]
+            self._owned("scrub", grant, "scrub", args)
         self._redis.delete(keyspace.history(lane))
 
     # --- inside -------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ is to scan. The scan is bounded: of a longer set, those that come first in it ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from redis import Redis
@@ -64,8 +64,11 @@ class Survey:
     """False if a set was too long to be looked at to its end."""
 
 
-def survey(redis: Redis, per_set: int = PER_SET) -> Survey:
-    """Look at the lanes of all partitions. Some round trips; lanes may move in between."""
+def survey(redis: Redis, per_set: int = PER_SET, *, stopped: bool = False) -> Survey:
+    """Look at the lanes of all partitions. Some round trips; lanes may move in between.
+
+    `stopped`: the line is, so nobody hands lanes out: one whose time has come is parked, and not stranded.
+    """
     pipe = redis.pipeline(transaction=False)
     pipe.time()
     for partition in PARTITIONS:
@@ -79,7 +82,7 @@ def survey(redis: Redis, per_set: int = PER_SET) -> Survey:
     sets = [found for at, found in enumerate(rest) if at % width]
     due, sent = _due(sets, per_set), _sent(sets, per_set)
     lanes = [*due, *(lane for lane in sent if lane not in due)]
-    standing = [one for chunk in _chunks(lanes) for one in _look(redis, chunk, due, sent, now_ms)]
+    standing = [one for chunk in _chunks(lanes) for one in _look(redis, chunk, due, sent, now_ms, stopped)]
     whole = all(len(found) <= per_set for found in sets)
     return Survey(now_ms, tuple(standing), sum(pending), max(pending), whole)
 
@@ -103,7 +106,7 @@ def _chunks(lanes: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _look(
-    redis: Redis, lanes: Sequence[str], due: Mapping[str, int], sent: set[str], now_ms: int
+    redis: Redis, lanes: Sequence[str], due: Mapping[str, int], sent: set[str], now_ms: int, stopped: bool
 ) -> Iterator[Standing]:
     pipe = redis.pipeline(transaction=False)
     for lane in lanes:
@@ -119,7 +122,8 @@ def _look(
         lanes, found[::3], found[1::3], heads, records, strict=True
     ):
         if head and record[0] is not None:  # else it has fallen asleep in between
-            yield _standing(lane, _texts(fields), int(waiting), head, _texts(record), due, sent, now_ms)
+            one = _standing(lane, _texts(fields), int(waiting), head, _texts(record), due, sent, now_ms)
+            yield replace(one, why="parked") if stopped and one.why in ("stranded", "moving") else one
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:

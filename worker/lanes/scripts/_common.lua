@@ -126,13 +126,14 @@ local function lease(lane, lease_ms)
 end
 
 -- How many intents, head first, one holder may have: none of a newer schema, none from a gate on, and a head that
--- killed a worker alone.
-local function batch_size(most, schema)
+-- killed so many workers alone. Before that, others of its batch may have been written already: without them an
+-- earlier value would come back.
+local function batch_size(most, schema, kills_to_go_alone)
   local ids = redis.call('LRANGE', queue_key, 0, most - 1)
   for position, id in ipairs(ids) do
     local intent = redis.call('HMGET', intents .. id, 'schema', 'kills', 'change')
     if tonumber(intent[1] or '1') > schema or (intent[3] and intent[3] ~= id) then return position - 1 end
-    if position == 1 and intent[2] then most = 1 end
+    if position == 1 and tonumber(intent[2] or '0') >= kills_to_go_alone then most = 1 end
     if position == most then return position end
   end
   return #ids
@@ -196,7 +197,7 @@ local function go_on(lane, want_more, usable, most, schema, lease_ms, idle_ms)
     fall_asleep(lane, idle_ms)
     return { 'asleep' }
   end
-  local batch = want_more and batch_size(most, schema) or 0
+  local batch = want_more and batch_size(most, schema, 1) or 0
   if batch > 0 then
     hand_over(lane, batch, usable, lease_ms)
     return { 'more' }

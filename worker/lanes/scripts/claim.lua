@@ -3,6 +3,7 @@
 -- KEYS  those of a lane (see _common); the answer key is that of the token
 -- ARGV  1 lane   2 queue the turn came by   3 its seq   4 token   5 lease (ms)   6 most intents in a batch
 --       7 newest payload schema understood   8 life of the answer (ms)   9 life of an idle lane (ms)
+--       10 kills after which a head goes alone
 --
 -- Result {granted, …grant (see _common)}, or {reason, ms of the next chance or 0}:
 --   busy     another holder's lease lives          asleep   nothing waits
@@ -87,6 +88,6 @@ if l[1] then redis.call('HINCRBY', head, 'kills', 1) end
 local fence = text(math.max(tonumber(l[3] or '0') + 1, now_us))
 redis.call('HSET', lane_key, 'token', token, 'fence', fence)
 redis.call('PERSIST', lane_key)
-hand_over(lane, batch_size(tonumber(ARGV[6]), schema), l[4] == '1' and '0' or '1', lease_ms)
+hand_over(lane, batch_size(tonumber(ARGV[6]), schema, tonumber(ARGV[10])), l[4] == '1' and '0' or '1', lease_ms)
 remember({ 'granted' }, ARGV[8])
 return append({ 'granted' }, grant())

@@ -14,7 +14,7 @@ if ARGV[3] == 'clear' then
   redis.call('HDEL', KEYS[1], 'pointer', 'pointer_until')
 elseif ARGV[3] ~= 'keep' then
   redis.call('HSET', KEYS[1], 'pointer', ARGV[3], 'pointer_until', text(now + tonumber(ARGV[4])))
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], text(math.max(tonumber(ARGV[4]), redis.call('PTTL', KEYS[1]))))
 end
 redis.call('HDEL', KEYS[1], 'lane', 'fence', 'until')
 return { 'ok' }

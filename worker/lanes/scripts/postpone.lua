@@ -2,7 +2,7 @@
 --
 -- KEYS  those of a lane (see _common); the answer key is that of the op
 -- ARGV  1 lane   2 token   3 fence   4 delay (ms)   5 state of the head: retrying | reconciling | parked
---       6 error   7 attempt counts: 1 | 0   8 a write's result is unknown: 1 | 0   9 steps aside: 1 | 0
+--       6 error   7 attempt counts: 1 | 0 | none: nor do earlier ones   8 a write's result is unknown: 1 | 0   9 steps aside: 1 | 0
 --       10 journal   11 belief   12 its life (ms)   13 memory   14 its life (ms)   15 life of the answer (ms)
 --
 -- Result {ok, due (ms)} | {fenced}
@@ -33,7 +33,11 @@ put_key(KEYS[10], ARGV[13], ARGV[14])
 
 local head = intents .. redis.call('LINDEX', queue_key, 0)
 redis.call('HSET', head, 'state', ARGV[5], 'next', text(due_at))
-if ARGV[7] == '0' then redis.call('HINCRBY', head, 'attempts', -1) end
+if ARGV[7] == '0' then
+  redis.call('HINCRBY', head, 'attempts', -1)
+elseif ARGV[7] == 'none' then
+  redis.call('HSET', head, 'attempts', '0')
+end
 if ARGV[6] == 'clear' then
   redis.call('HDEL', head, 'error')
 elseif ARGV[6] ~= 'keep' then
