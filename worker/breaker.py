@@ -33,10 +33,18 @@ class Gate:
     """When the next trial may be made, Redis clock."""
     problem: str = ""
     """What opened it, as JSON."""
+    since_ms: int = 0
+    """When it opened, Redis clock; 0: not told."""
 
     @property
     def shut(self) -> bool:
+        """Whether nobody may call now."""
         return self.word in ("open", "paused")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the line is stopped; it still is while a trial is due."""
+        return self.shut or self.word == "trial"
 
 
 class Breaker:
@@ -57,16 +65,16 @@ class Breaker:
     def look(self) -> Gate:
         """How it stands, without taking a trial: `trial` means that one is due."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(keyspace.BREAKER, "state", "next", "problem")
+            pipe.hmget(keyspace.BREAKER, "state", "next", "problem", "since")
             pipe.time()
-            (state, next_ms, problem), (seconds, micros) = pipe.execute()
+            (state, next_ms, problem, since), (seconds, micros) = pipe.execute()
         if not state:
             return Gate()
         if as_text(state) == "paused":
             return Gate("paused", 0, as_text(problem))
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        word: Word = "open" if now_ms < int(next_ms) else "trial"
-        return Gate(word, int(next_ms), as_text(problem))
+        word: Word = "open" if now_ms < int(next_ms or 0) else "trial"
+        return Gate(word, int(next_ms or 0), as_text(problem), int(since or 0))
 
     def pause(self, reason: str) -> None:
         """A person stops the line; `reason` is shown to others."""

@@ -47,6 +47,12 @@ class BrokerView:
     problem: str = ""
 
 
+def without_redis(error: str) -> Finding:
+    """Redis is away: there is no queue, and nothing can be said of what stands in it."""
+    todo = "Nothing is accepted and nobody is served until it answers. See the runbook: Redis failed over."
+    return Finding("redis", "bad", f"did not answer: {error}", todo)
+
+
 # ── Redis ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -154,7 +160,7 @@ def of_broker(view: BrokerView) -> Iterator[Finding]:
     waiting = ", ".join(f"{count:,} in {name}" for name, count in view.queues.items())
     yield Finding("broker", "ok", f"turns waiting: {waiting}")
     if not view.workers:
-        todo = "Start one: onelane worker. One that is very busy answers late: ask again."
+        todo = "Start one: `onelane worker`. One that is very busy answers late: ask again."
         yield Finding("workers", "bad", "none answers", todo)
         return
     names = sorted(name.replace("@", " on ") for name in view.workers)  # they look like addresses
@@ -164,7 +170,7 @@ def of_broker(view: BrokerView) -> Iterator[Finding]:
 def of_line(gate: Gate, words: str) -> Finding:
     """Is the line stopped?"""
     if gate.word == "paused":
-        return Finding("line", "warn", words, "onelane resume starts it again.")
+        return Finding("line", "warn", words, "`onelane resume` starts it again.")
     if gate.word in ("open", "trial"):
         todo = "It is tried again by itself; a refused token needs a person. See the runbook: outage."
         return Finding("line", "bad", words, todo)
@@ -178,12 +184,13 @@ def of_lanes(found: Survey, limits: QueueSettings) -> Iterator[Finding]:
     stranded = [one for one in found.lanes if one.why == "stranded"]
     if stranded:
         says = f"{len(stranded):,} stranded: due for more than half a minute, and nobody came"
-        yield Finding("lanes", "bad", says, "Is a worker running? onelane lanes shows them.")
+        yield Finding("lanes", "bad", says, "Is a worker running? `onelane lanes` shows them.")
     else:
         yield Finding("lanes", "ok", f"{len(found.lanes):,} with waiting intents, none stranded")
     share = found.fullest / limits.partition_max
     level: Level = "ok" if share < FULL_WARN else "warn" if share < 1 else "bad"
-    says = f"{found.pending:,} intents wait; the fullest partition holds {share:.0%} of its limit"
+    noun = "intent waits" if found.pending == 1 else "intents wait"
+    says = f"{found.pending:,} {noun}; the fullest partition holds {share:.0%} of its limit"
     todo = "" if level == "ok" else "At the limit enqueue raises QueueFull: add workers, or raise the limits."
     yield Finding("backlog", level, says, todo)
 
@@ -196,7 +203,8 @@ def of_dead_letters(client: Redis) -> Finding:
     count = sum(map(int, pipe.execute()))
     if not count:
         return Finding("dead letters", "ok", "none")
-    return Finding("dead letters", "warn", f"{count:,}", "onelane dead list; then replay or discard them.")
+    todo = "`onelane dead list` shows them; replay or discard them."
+    return Finding("dead letters", "warn", f"{count:,} to be looked at", todo)
 
 
 # ── Intercom ──────────────────────────────────────────────────────────────────────────────────────────────

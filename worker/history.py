@@ -133,4 +133,4 @@ def _of_outcome(outcome: Outcome) -> Event:
 
 
 def _without_blanks(event: Event) -> Event:
-    return {name: value for name, value in event.items() if value not in (None, False, 0, [], (), {})}
+    return {name: value for name, value in event.items() if value not in (None, False, 0, "", [], (), {})}

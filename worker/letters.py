@@ -18,13 +18,13 @@ from redis import Redis
 
 from producers import keyspace
 from producers.errors import InvalidIntent
-from producers.intents import parse_intent
+from producers.intents import Intent, NewsletterOptIn, NewsletterOptOut, parse_intent
 from producers.keyspace import PARTITIONS
 from producers.receipts import Outcome
 from producers.turns import Turn
 from worker import history
 from worker.core import replaying
-from worker.core.belief import Memory
+from worker.core.belief import ALL_MAIL, Memory
 from worker.lanes import views
 from worker.lanes.model import DeadLetter
 from worker.lanes.scripts import as_text
@@ -91,7 +91,8 @@ def _words_of(letter: DeadLetter) -> set[str]:
 
 
 def would_leave_out(redis: Redis, letters: Sequence[DeadLetter]) -> Iterator[frozenset[str] | None]:
-    """For each letter, the fields that later intents have written so far; None if that is not known."""
+    """For each letter, the fields it names that later intents have written so far, and `consent` if the
+    person has spoken since; None if that is not known."""
     for start in range(0, len(letters), _CHUNK):
         chunk = letters[start : start + _CHUNK]
         pipe = redis.pipeline(transaction=False)
@@ -100,7 +101,32 @@ def would_leave_out(redis: Redis, letters: Sequence[DeadLetter]) -> Iterator[fro
         for letter, stored in zip(chunk, pipe.execute(), strict=True):
             memory = _memory(as_text(stored))
             known = memory is not None and replaying.is_remembered(memory, letter.id)
-            yield replaying.left_out(memory, letter.id) if memory is not None and known else None
+            yield _overtaken(memory, letter) if memory is not None and known else None
+
+
+def _overtaken(memory: Memory, letter: DeadLetter) -> frozenset[str]:
+    intent = _readable(letter)
+    if intent is None:
+        return frozenset()
+    gone = replaying.left_out(memory, letter.id) & _named(json.loads(letter.payload))
+    return gone | {"consent"} if _has_newer_word(memory, intent, letter) else gone
+
+
+def _named(payload: dict[str, Any]) -> frozenset[str]:
+    """The paths of the fields that an intent names."""
+    source = payload.get("set") or payload
+    attributes = source.get("custom_attributes") or {}
+    return frozenset(
+        [*source, *(f"custom_attributes.{name}" for name in attributes), *payload.get("unset", ())]
+    )
+
+
+def _has_newer_word(memory: Memory, intent: Intent, letter: DeadLetter) -> bool:
+    if not isinstance(intent, NewsletterOptIn | NewsletterOptOut):
+        return False
+    said_ms = intent.occurred_at.timestamp() * 1000 if intent.occurred_at else letter.accepted_at_ms
+    channels = {ALL_MAIL, *intent.subscription_types} if intent.subscription_types else memory.consent.keys()
+    return any(memory.consent[one].at_ms > said_ms for one in channels if one in memory.consent)
 
 
 def _memory(text: str) -> Memory | None:
@@ -122,8 +148,11 @@ class Hands:
         self._lane_max = lane_max
         self._partition_max = partition_max
 
-    def replay(self, letter: DeadLetter, *, whole: bool) -> Deed:
-        """To the tail of its lane, whole or without what was written since. The turn is to be published."""
+    def replay(self, letter: DeadLetter, *, whole: bool, reason: str = "") -> Deed:
+        """To the tail of its lane, whole or without what was written since. The turn is to be published.
+
+        The timeline of the lane goes on telling the reason.
+        """
         if not is_readable(letter):
             return Deed(letter, "unreadable")
         if not whole and next(would_leave_out(self._redis, [letter])) is None:
@@ -138,7 +167,7 @@ class Hands:
         )
         if answer.status != "accepted":
             return Deed(letter, answer.status)
-        self._note("replayed", letter, whole=whole)
+        self._note("replayed", letter, whole=whole, reason=reason)
         return Deed(letter, "replayed", answer.turn)
 
     def discard(self, letter: DeadLetter, reason: str) -> Deed:
@@ -157,11 +186,14 @@ class Hands:
 
 def is_readable(letter: DeadLetter) -> bool:
     """Whether a worker could read it at all."""
+    return _readable(letter) is not None
+
+
+def _readable(letter: DeadLetter) -> Intent | None:
     try:
-        parse_intent(json.loads(letter.payload))
+        return parse_intent(json.loads(letter.payload))
     except (ValueError, InvalidIntent):
-        return False
-    return True
+        return None
 
 
 def _discarded(letter: DeadLetter, reason: str) -> Outcome:

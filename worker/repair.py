@@ -26,13 +26,13 @@ from worker.payloads import belief_of, error_json, to_json
 from worker.performer import Performer, WriteRecord
 
 Verdict = Literal[
-    "merged", "mergeable", "refused", "leads", "users", "single", "busy", "unknown", "unanswered"
+    "merged", "mergeable", "refused", "leads", "users", "single", "busy", "stopped", "unknown", "unanswered"
 ]
 """merged · mergeable: leads and one user, not touched · refused: Intercom will not merge them · leads, users:
 several of a kind, which Intercom cannot merge · single: it only looked so · busy: its lane is at work ·
-unknown: the answer to a merge was lost · unanswered: Intercom did not tell"""
+stopped: the line is · unknown: the answer to a merge was lost · unanswered: Intercom did not tell"""
 LEFT: frozenset[Verdict] = frozenset(
-    {"mergeable", "refused", "leads", "users", "busy", "unknown", "unanswered"}
+    {"mergeable", "refused", "leads", "users", "busy", "stopped", "unknown", "unanswered"}
 )
 """Verdicts after which the person still is, or may be, several contacts."""
 SOURCE = "onelane repair"
@@ -148,8 +148,10 @@ class Mender:
         publish: Callable[[Turn], None],
         lease_s: float,
         *,
+        stopped: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`stopped`: whether the line is; then nothing is written, as no worker would."""
         self._queue = queue
         self._kept = kept
         self._store = store
@@ -157,10 +159,13 @@ class Mender:
         self._heartbeat = heartbeat
         self._publish = publish
         self._lease_s = lease_s
+        self._stopped = stopped
         self._clock = clock
 
     def mend(self, group: Group) -> Finding:
         """Take the lane, look again, and merge. Raises what the queue and redis-py raise."""
+        if self._stopped():
+            return Finding(group, "stopped")
         view = self._store.describe(identity.lane_id(group.address))
         if view.intents or view.holder is not None or view.journal is not None:
             return Finding(group, "busy")
@@ -201,6 +206,8 @@ class Mender:
         assert found.user is not None
         merged: tuple[str, ...] = ()
         for lead in (one for one in found.contacts if one.role == "lead"):
+            if self._stopped():
+                return replace(found, verdict="stopped", merged=merged)
             record = WriteRecord((intent_id,), _belief(lease, replace(found, merged=merged)), None)
             reply = self._performer.write(op.Merge(lead.id, found.user), lease, record).reply
             match reply:

@@ -22,7 +22,6 @@ ON_REDIS = (
     ["lanes"],
     ["pause"],
     ["resume"],
-    ["doctor", "--json"],
 )
 
 
@@ -39,6 +38,22 @@ def test_an_unreachable_redis_is_exit_code_4(
     assert ended.err.startswith("onelane: Redis did not answer")
     assert "Is the server of ONELANE_REDIS_URL running?" in ended.err
     assert "ann@" not in ended.err
+
+
+@pytest.mark.parametrize("words", ON_REDIS, ids=" ".join)
+def test_a_program_is_told_the_same_as_json(
+    words: list[str], anywhere: Onelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("ONELANE_ENQUEUE_TIMEOUT_S", "0.1")
+
+    ended = anywhere(*words, "--json")
+
+    assert ended.code == 4
+    failed = ended.json["failed"]
+    assert (failed["exit_code"], failed["hint"]) == (4, "Is the server of ONELANE_REDIS_URL running?")
+    assert failed["message"].startswith("Redis did not answer")
+    assert f"onelane: {failed['message']}" in ended.err
 
 
 @pytest.mark.parametrize("words", ON_REDIS, ids=" ".join)

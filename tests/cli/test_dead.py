@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -11,7 +12,7 @@ from redis import Redis
 from producers import keyspace
 from producers.identity import lane_id
 from worker.core import replaying
-from worker.core.belief import Memory
+from worker.core.belief import Memory, Word
 
 from .helpers import Hand, Onelane
 
@@ -28,7 +29,8 @@ def bury(onelane: Onelane, hand: Hand, valkey: Redis) -> Bury:
     def do(
         email: str = ANN, kind: str = "lead-capture", error: object = REFUSED, *, known: bool = True
     ) -> str:
-        id_: str = onelane("enqueue", kind, "--email", email, "--name", "Ann", "--json").json["id"]
+        name = [] if kind == "newsletter-opt-out" else ["--name", "Ann"]
+        id_: str = onelane("enqueue", kind, "--email", email, *name, "--json").json["id"]
         hand.bury(lane_id(email), error)
         if known:
             key = keyspace.memory(lane_id(email))
@@ -49,7 +51,7 @@ def test_replay_by_id(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
 
     ended = onelane("dead", "replay", id_)
 
-    assert (ended.code, ended.out) == (0, "1 dead letter replayed.\n")
+    assert (ended.code, ended.out.splitlines()[0]) == (0, "1 dead letter replayed.")
     assert (state(onelane, id_), state(onelane, other)) == ("waiting", "dead")
     assert valkey.llen("onelane.interactive") == 2 + 1  # two accepted, one replayed
     shown = onelane("lane", ANN).out
@@ -106,11 +108,38 @@ def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, va
     shown = onelane("dead", "replay", "--all", "--dry-run").out
     lines = onelane("dead", "replay", "--all", "--dry-run", "--json").lines
 
-    assert "(without name)" in shown
+    assert "    without name\n" in shown
     assert "what was written since is not remembered any more" in shown
     assert "2 dead letters; nothing was changed." in shown
     assert {line["id"]: line["left_out"] for line in lines} == {id_: ["name"], forgotten: None}
     assert state(onelane, id_) == "dead"
+
+
+def test_only_what_the_letter_names_is_forecast_and_a_newer_word_too(
+    onelane: Onelane, bury: Bury, valkey: Redis
+) -> None:
+    id_ = bury(kind="newsletter-opt-out")
+    key = keyspace.memory(lane_id(ANN))
+    memory = Memory.model_validate_json(valkey.get(key) or "{}")
+    burials = memory.burials.model_copy(update={"written": {"name": 1, "phone": 1}})
+    change: dict[str, Any] = {"burials": burials}
+    valkey.set(key, memory.model_copy(update=change).model_dump_json())
+    assert onelane("dead", "show", id_, "--json").json["left_out"] == []
+    assert "  replay    whole: nothing was written since\n" in onelane("dead", "show", id_).out
+
+    change["consent"] = {"all": Word(opted_in=True, at_ms=10**14, by="f" * 32)}
+    valkey.set(key, memory.model_copy(update=change).model_dump_json())
+    assert onelane("dead", "show", id_, "--json").json["left_out"] == ["consent"]
+
+
+def test_the_reason_of_a_replay_is_told_by_the_timeline(onelane: Onelane, bury: Bury) -> None:
+    id_ = bury()
+
+    assert onelane("dead", "replay", id_, "--reason", f"{BOB} made the attribute").code == 0
+
+    assert "without what was written since: b***@example.test made the attribute" in onelane("lane", ANN).out
+    [event] = [one for one in onelane("lane", ANN, "--json").json["timeline"] if one["what"] == "replayed"]
+    assert event["reason"] == "b***@example.test made the attribute"
 
 
 def test_what_is_not_remembered_is_replayed_only_as_it_is(onelane: Onelane, bury: Bury) -> None:
@@ -171,6 +200,8 @@ def test_which_ones_must_be_said(verb: list[str], onelane: Onelane, bury: Bury) 
     id_ = bury()
     for words in ([], [id_, "--all"], ["nonsense"], ["--older-than", "soon"]):
         assert onelane("dead", *verb, *words).code == 2
+    assert "`onelane dead list` shows them." in onelane("dead", *verb).err
+    assert "'b***@example.test' is no id: it must be 32 hex digits" in onelane("dead", *verb, BOB).err
     unknown = onelane("dead", *verb, "0" * 32)
     assert (unknown.code, "no dead letter has the id" in unknown.err) == (3, True)
     none = onelane("dead", *verb, "--kind", "contact-sync")

@@ -49,13 +49,14 @@ def test_all_is_well(at_work: Onelane) -> None:
     ended = at_work("doctor")
 
     assert (ended.code, "BAD" in ended.out) == (0, False), ended.out
+    assert ended.out.endswith("\nFit to serve.\n")
     told = at_work("doctor", "--json").json
     assert (told["healthy"], told["worst"]) == (True, "ok")
     assert "1: celery on here" in ended.out
     names = [check["name"] for check in told["checks"]]
     assert names == [
-        "redis", "persistence", "memory", "clock", "epoch", "broker", "workers", "line", "lanes", "backlog",
-        "dead letters", "token", "region", "version",
+        "redis", "persistence", "memory", "clock", "epoch", "line", "lanes", "backlog", "dead letters",
+        "broker", "workers", "token", "region", "version",
     ]  # fmt: skip
 
 
@@ -65,20 +66,49 @@ def test_what_needs_a_person_is_said_with_what_to_do(at_work: Onelane, hand: Han
     at_work("enqueue", "lead-capture", "--email", EMAIL)
     hand.postpone(LANE, "retrying", REFUSED, delay_ms=0)
     valkey.zincrby(keyspace.due(keyspace.partition_of(LANE)), -60_000, LANE)
+
+    found = checks(at_work)
+
+    ended = at_work("doctor")
+    assert (ended.code, ended.out.splitlines()[-1]) == (1, "Not fit to serve: 1 bad, 1 warning.")
+    assert found["dead letters"] == {
+        "name": "dead letters",
+        "level": "warn",
+        "says": "1 to be looked at",
+        "todo": "`onelane dead list` shows them; replay or discard them.",
+    }
+    assert found["lanes"]["level"] == "bad"
+    assert found["lanes"]["says"].startswith("1 stranded")
+
+
+def test_a_pause_is_no_fault_and_strands_nobody(at_work: Onelane, hand: Hand, valkey: Redis) -> None:
+    at_work("enqueue", "lead-capture", "--email", EMAIL)
+    hand.postpone(LANE, "parked", {"class": "paused"}, delay_ms=0)
+    valkey.zincrby(keyspace.due(keyspace.partition_of(LANE)), -60_000, LANE)
     at_work("pause", "--reason", "a test")
 
     found = checks(at_work)
 
-    assert at_work("doctor").code == 1
-    assert found["dead letters"] == {
-        "name": "dead letters",
-        "level": "warn",
-        "says": "1",
-        "todo": "onelane dead list; then replay or discard them.",
-    }
-    assert (found["line"]["level"], found["line"]["says"]) == ("warn", "paused: a test")
-    assert found["lanes"]["level"] == "bad"
-    assert found["lanes"]["says"].startswith("1 stranded")
+    assert at_work("doctor").code == 0
+    assert found["line"]["level"] == "warn"
+    assert found["line"]["says"].startswith("paused for ")
+    assert found["line"]["says"].endswith(": a test")
+    assert found["lanes"]["level"] == "ok"
+
+
+def test_a_redis_that_is_away(anywhere: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
+
+    ended = anywhere("doctor", "--json")
+
+    assert (ended.code, ended.json["healthy"], ended.json["worst"]) == (4, False, "bad")
+    assert [(one["name"], one["level"]) for one in ended.json["checks"]] == [
+        ("redis", "bad"),
+        ("token", "bad"),
+    ]
+    shown = anywhere("doctor")
+    assert (shown.code, shown.out.splitlines()[-1]) == (4, "Not fit to serve: 2 bad.")
+    assert "onelane: Redis did not answer\n  Is the server of ONELANE_REDIS_URL running?" in shown.err
 
 
 def test_without_a_worker_or_a_token_it_is_unhealthy(onelane: Onelane) -> None:

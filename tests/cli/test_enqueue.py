@@ -180,7 +180,29 @@ def test_how_far_a_batch_came_before_it_was_full(onelane: Onelane, monkeypatch: 
     ended = onelane("enqueue", "contact-sync", "--from", "-", given=lines)
 
     assert ended.code == 1
-    assert ended.err.startswith("onelane: 2 of 4 intents stored; number 3 was not\n")
+    assert ended.err.startswith("onelane: 2 of 4 intents stored; 2 were not, the first is number 3\n")
+    assert len(ended.out.splitlines()) == 2
+
+
+def test_a_mismatch_costs_nobody_else_the_receipt(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.cli.enqueue.CHUNK", 2)
+    taken = onelane("enqueue", "contact-sync", "--email", "p1@x.test", "--dedupe-key", "k", "--json").json[
+        "id"
+    ]
+    people = [{"email": f"p{n}@x.test", "dedupe_key": "k", "name": f"N{n}"} for n in range(5)]
+    given = "\n".join(map(json.dumps, people))
+
+    ended = onelane("enqueue", "contact-sync", "--from", "-", "--json", given=given)
+
+    assert ended.code == 2
+    assert ended.lines[1] == {"kind": "contact_sync", "id": None, "lane": None, "duplicate": None}
+    stored = [line for line in ended.lines if line["id"]]
+    assert [line["lane"] for line in stored] == [lane_id(f"p{n}@x.test") for n in (0, 2, 3, 4)]
+    assert all(onelane("status", line["id"]).code == 0 for line in stored)
+    assert ended.err.startswith("onelane: 4 of 5 intents stored; number 2 was not\n")
+    assert f"the dedupe key already belongs to intent {taken}" in ended.err
+    shown = onelane("enqueue", "contact-sync", "--from", "-", given=given)
+    assert [line.split()[-1] for line in shown.out.splitlines()] == ["known"] * 4
 
 
 # ── bad input ─────────────────────────────────────────────────────────────────────────────────────────────

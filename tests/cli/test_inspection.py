@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from producers.identity import lane_id
+from worker.cli import output
 
 from .helpers import Hand, Onelane
 
@@ -103,6 +104,9 @@ def test_an_unknown_id_is_not_found(intent_id: str, onelane: Onelane) -> None:
 
     assert (ended.code, ended.out) == (3, "")
     assert "no intent has the id" in ended.err
+    told = onelane("status", intent_id, "--json")
+    assert (told.code, told.json["failed"]["exit_code"]) == (3, 3)
+    assert "no intent has the id" in told.json["failed"]["message"]
 
 
 # ── lane ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +139,8 @@ def test_a_lane_at_work(onelane: Onelane, intent: str, hand: Hand) -> None:
     ("state", "error", "words"),
     [
         ("retrying", REFUSED, "the last attempt failed, looked at again in "),
-        ("parked", {"class": "unauthorized"}, "the line is stopped, looked at again in "),
+        ("parked", {"class": "unauthorized"}, "put back when the line was stopped, looked at again in "),
+        ("parked", {"class": "unreadable"}, "this head needs a newer worker, looked at again in "),
         (
             "reconciling",
             {"class": "reconciling"},
@@ -144,7 +149,7 @@ def test_a_lane_at_work(onelane: Onelane, intent: str, hand: Hand) -> None:
         (
             "reconciling",
             {"class": "second_look"},
-            "nobody was found, which proves nothing yet: a second look",
+            "nobody was found, which proves nothing yet; a second look",
         ),
     ],
 )
@@ -154,6 +159,21 @@ def test_why_it_waits(
     hand.postpone(LANE, state, error)
 
     assert words in onelane("lane", EMAIL).out
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ({"class": "second_look"}, "nobody was found, which proves nothing yet; a second look follows"),
+        ({"class": "reconciling"}, "the index may not show everybody yet"),
+        ({"class": "open", "message": "the line is stopped"}, "the line is stopped"),
+        ({"class": "paused", "message": "the line is stopped"}, "the line is paused"),
+        ({"class": "unauthorized", "http_status": 401, "code": "unauthorized"}, "unauthorized 401"),
+        (REFUSED, f"refused 400 parameter_invalid: [{MASKED}] is odd"),
+    ],
+)
+def test_errors_in_words(error: dict[str, Any], words: str, onelane: Onelane) -> None:
+    assert output.error_words(error) == words
 
 
 def test_an_unknown_write_holds_the_lane(onelane: Onelane, intent: str, hand: Hand) -> None:
@@ -206,6 +226,27 @@ def test_of_a_long_lane_the_head_is_shown(onelane: Onelane) -> None:
     assert "… and 5 more" in ended.out
 
 
+def test_an_id_will_do_where_only_a_masked_address_is_seen(
+    onelane: Onelane, intent: str, hand: Hand, valkey: Redis
+) -> None:
+    def told(given: str) -> Any:
+        page = onelane("lane", given, "--json").json
+        return {name: page[name] for name in ("lane", "who", "waiting")}
+
+    expected = {"lane": LANE, "who": MASKED, "waiting": 1}
+    assert [told(given) for given in (EMAIL, intent, LANE, intent.upper())] == [expected] * 4
+
+    hand.settle(LANE, {"result": "updated"}, belief(now_ms(valkey)))
+    assert [told(given) for given in (EMAIL, intent, LANE)] == [expected | {"waiting": 0}] * 3
+    unknown = onelane("lane", "0" * 32)
+    assert (unknown.code, unknown.err.splitlines()[0]) == (3, f"onelane: nothing is known of {'0' * 32}")
+
+
+def test_a_lane_of_a_stopped_line(onelane: Onelane, intent: str) -> None:
+    onelane("pause")
+    assert "  the line is paused: nobody is served until it runs again\n" in onelane("lane", EMAIL).out
+
+
 def test_an_address_of_which_nothing_is_known(onelane: Onelane) -> None:
     ended = onelane("lane", EMAIL)
 
@@ -217,36 +258,67 @@ def test_an_address_of_which_nothing_is_known(onelane: Onelane) -> None:
 # ── dead ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_dead_letters_are_listed_oldest_first(onelane: Onelane, hand: Hand) -> None:
-    assert onelane("dead", "list").out == "No dead letters.\n"
-    buried = []
+@pytest.fixture
+def buried(onelane: Onelane, hand: Hand) -> list[str]:
+    """Three dead letters, the oldest first."""
+    ids = []
     for name in ("ann", "bob", "cleo"):
         email = f"{name}@example.test"
-        buried.append(onelane("enqueue", "lead-capture", "--email", email, "--json").json["id"])
+        ids.append(onelane("enqueue", "lead-capture", "--email", email, "--json").json["id"])
         hand.bury(lane_id(email), REFUSED)
+    return ids
 
+
+def test_no_dead_letters(onelane: Onelane) -> None:
+    assert onelane("dead", "list").out == "No dead letters.\n"
+    assert onelane("dead", "list", "--json").out == ""
+
+
+def test_dead_letters_are_listed_newest_first(onelane: Onelane, buried: list[str]) -> None:
     ended = onelane("dead", "list", "--json")
 
-    assert [line["id"] for line in ended.lines] == buried
-    assert [line["who"] for line in ended.lines] == [
-        "a***@example.test",
-        "b***@example.test",
-        "c***@example.test",
-    ]
-    page = onelane("dead", "list", "--limit", "2").out
-    assert buried[1] in page
-    assert buried[2] not in page
-    assert page.endswith("There are more: raise --limit.\n")
+    assert [line["id"] for line in ended.lines] == buried[::-1]
+    assert [line["who"] for line in ended.lines] == [f"{letter}***@example.test" for letter in "cba"]
+    assert ended.err == ""
+
+
+def test_of_many_the_newest_are_shown_and_the_rest_is_counted(onelane: Onelane, buried: list[str]) -> None:
+    page = onelane("dead", "list", "--limit", "1")
+    assert buried[2] in page.out
+    assert buried[0] not in page.out
+    assert "\n… and 2 older: --limit 3 shows them all.\n" in page.out
+
+    told = onelane("dead", "list", "--limit", "1", "--json")
+    assert [line["id"] for line in told.lines] == buried[2:]
+    assert told.err == "… and 2 older: --limit 3 shows them all.\n"
+
+
+def test_a_list_of_some(onelane: Onelane, buried: list[str]) -> None:
+    listed = onelane("dead", "list", buried[0], buried[1], "--error", "400", "--json")
+    assert [line["id"] for line in listed.lines] == [buried[1], buried[0]]
+    none = onelane("dead", "list", "--kind", "contact-sync")
+    assert none.out == "No dead letter matches. `onelane dead list` shows all.\n"
+    assert onelane("dead", "list", "nonsense").code == 2
 
 
 def test_a_dead_letter_is_shown_whole(onelane: Onelane, intent: str, hand: Hand) -> None:
     hand.bury(LANE, REFUSED)
 
-    shown = json.loads(onelane("dead", "show", intent).out)
+    told = onelane("dead", "show", intent, "--json").json
+    assert told["payload"] == {"kind": "lead_capture", "email": MASKED, "name": "Ann"}
+    assert told["error"]["message"] == f"[{MASKED}] is odd"
+    assert told["left_out"] is None
 
-    assert shown["payload"] == {"kind": "lead_capture", "email": MASKED, "name": "Ann"}
-    assert shown["error"]["message"] == f"[{MASKED}] is odd"
-    assert shown == onelane("dead", "show", intent, "--json").json
+    page = onelane("dead", "show", intent).out
+    for words in (
+        f"lead-capture  {intent}  {MASKED}\n",
+        f"  why       refused 400 parameter_invalid: [{MASKED}] is odd\n",
+        '  wanted    name = "Ann"\n',
+        "  replay    what was written since is not remembered any more: --as-is applies it whole\n",
+        f"  onelane dead replay {intent}\n",
+    ):
+        assert words in page
+    assert EMAIL not in page
 
 
 def test_what_is_not_dead_is_not_found(onelane: Onelane, intent: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -61,9 +63,9 @@ def test_those_blocked_longest_and_the_longest_queues(onelane: Onelane) -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("retrying", "retrying (server_error 502: a***@example.test is odd), again in "),
-        ("reconciling", "reconciling (server_error 502"),
-        ("parked", "parked (server_error 502"),
+        ("retrying", "server_error 502: a***@example.test is odd; again in "),
+        ("reconciling", "server_error 502: a***@example.test is odd; again in "),
+        ("parked", "server_error 502: a***@example.test is odd; again in "),
     ],
 )
 def test_why_a_lane_was_put_back(state: str, words: str, onelane: Onelane, hand: Hand) -> None:
@@ -108,8 +110,25 @@ def test_a_stranded_lane_is_named(onelane: Onelane, hand: Hand, valkey: Redis) -
     page = onelane("lanes", "--json").json
 
     assert page["stranded"] == 1
-    assert page["blocked_longest"][0]["why"].startswith("due since 2 min, and nobody came")
+    assert page["blocked_longest"][0]["why"].startswith("due for 2 min, and nobody came")
     assert "1 lane stranded: due, and nobody came" in onelane("lanes").out
+
+
+@pytest.mark.parametrize("stopped", ["paused", "open", "trial"])
+def test_while_the_line_is_stopped_nobody_is_stranded(
+    stopped: str, onelane: Onelane, hand: Hand, valkey: Redis
+) -> None:
+    enqueue(onelane)
+    hand.postpone(LANE, "parked", {"class": "open"}, delay_ms=0)
+    late(valkey, LANE, 120_000)
+    record = {"state": "paused"} if stopped == "paused" else {"state": "open", "problem": "{}"}
+    valkey.hset(keyspace.BREAKER, mapping={**record, "next": 1 if stopped == "trial" else 10**13})
+
+    page = onelane("lanes", "--json").json
+
+    assert page["stranded"] == 0
+    assert page["blocked_longest"][0]["state"] == "parked"
+    assert page["blocked_longest"][0]["why"] == "waits until the line runs again"
 
 
 # ── pause and resume ──────────────────────────────────────────────────────────────────────────────────────
@@ -122,14 +141,17 @@ def breaker(valkey: Redis) -> Breaker:
 def test_a_pause_stops_everybody_until_it_is_lifted(onelane: Onelane, valkey: Redis) -> None:
     ended = onelane("pause", "--reason", f"import by {EMAIL}")
 
-    assert (ended.code, ended.out) == (0, "The line is paused. `onelane resume` starts it again.\n")
+    assert ended.code == 0
+    assert ended.out.startswith("The line is paused. What is under way ends first")
+    assert ended.out.endswith("`onelane resume` starts it again.\n")
     assert breaker(valkey).ask().word == "paused"
-    shown = onelane("lanes").out
-    assert shown.startswith(f"The line is paused: import by {MASKED}.\n")
-    assert onelane("lanes", "--json").json["line"]["why"]["message"] == f"import by {MASKED}"
+    assert re.match(rf"The line is paused for \S+ s: import by {re.escape(MASKED)}\.\n", onelane("lanes").out)
+    line = onelane("lanes", "--json").json["line"]
+    assert (line["state"], line["why"]["message"]) == ("paused", f"import by {MASKED}")
+    assert line["since_ms"] > 0
     assert EMAIL not in json.dumps(valkey.hgetall(keyspace.BREAKER))
 
-    assert onelane("resume").out == f"The line runs again; it was paused: import by {MASKED}.\n"
+    assert onelane("resume").out.startswith("The line runs again; it was paused for ")
     assert breaker(valkey).ask().word == "closed"
     assert onelane("resume").out == "The line was not stopped.\n"
 
@@ -137,17 +159,38 @@ def test_a_pause_stops_everybody_until_it_is_lifted(onelane: Onelane, valkey: Re
 def test_a_pause_without_a_reason(onelane: Onelane) -> None:
     assert onelane("pause", "--json").json == {"line": "paused", "was": "running", "reason": None}
     assert onelane("pause", "--json").json["was"] == "paused"
-    assert onelane("lanes").out.startswith("The line is paused.\n")
-    assert onelane("resume", "--json").json == {"line": "running", "was": "paused"}
+    assert onelane("pause").out.startswith("The line was paused already; the reason is the new one.")
+    assert onelane("lanes").out.startswith("The line is paused for ")
+    assert onelane("resume", "--json").json == {"line": "running", "was": "paused", "offered": 0}
 
 
 def test_resume_starts_a_line_that_an_outage_stopped(onelane: Onelane, valkey: Redis) -> None:
     problem = json.dumps({"class": "unauthorized", "http_status": 401})
-    valkey.hset(keyspace.BREAKER, mapping={"state": "open", "next": 10**13, "problem": problem})
+    at_ms = round((time.time() - 600) * 1000)
+    record = {"state": "open", "since": at_ms, "next": at_ms + 609_900, "problem": problem}
+    valkey.hset(keyspace.BREAKER, mapping=record)
 
-    assert onelane("lanes").out.startswith("The line is stopped: unauthorized 401.\n")
-    assert onelane("resume").out == "The line runs again; it was stopped: unauthorized 401.\n"
+    shown = onelane("lanes").out
+    assert shown.startswith("The line is stopped for 10 min: unauthorized 401; tried again in 9.")
+    assert onelane("resume").out.startswith(
+        "The line runs again; it was stopped for 10 min: unauthorized 401"
+    )
     assert valkey.exists(keyspace.BREAKER) == 0
+
+
+def test_after_a_resume_a_parked_lane_does_not_wait_for_its_time(
+    onelane: Onelane, hand: Hand, valkey: Redis
+) -> None:
+    enqueue(onelane)
+    enqueue(onelane, "bob@example.test")
+    onelane("pause")
+    hand.postpone(LANE, "parked", {"class": "paused"}, delay_ms=3_600_000)
+    hand.postpone(lane_id("bob@example.test"), "retrying", REFUSED, delay_ms=3_600_000)
+
+    assert onelane("resume").out.endswith("1 parked lane is served now.\n")
+
+    turns = [turn for partition in keyspace.PARTITIONS for turn in hand.store.hand_out(partition, 10, {})]
+    assert [turn.lane for turn in turns] == [LANE]
 
 
 # ── the timeline ──────────────────────────────────────────────────────────────────────────────────────────

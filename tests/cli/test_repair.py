@@ -39,9 +39,14 @@ def test_a_dry_run_changes_nothing(onelane: Onelane, workspace: SandboxControl) 
     ended = onelane("repair", "--dry-run")
 
     assert ended.code == 1
-    assert "a***@example.test  leads beside a user: can be merged" in ended.out
-    assert "b***@example.test  several leads: Intercom cannot merge those" in ended.out
+    assert "a***@example.test  mergeable\n" in ended.out
+    assert "b***@example.test  leads\n" in ended.out
     assert "5 contacts looked at, 2 addresses with more than one" in ended.out
+    assert "    1  leads beside a user: can be merged\n" in ended.out
+    assert "    1  several leads: Intercom cannot merge those\n" in ended.out
+    assert ended.out.endswith(
+        "Nothing was changed. `onelane repair` merges what can be merged, and asks first.\n"
+    )
     assert len(living(workspace, ANN)) == 2
     assert ANN not in ended.out + ended.err
 
@@ -62,6 +67,53 @@ def test_a_tidy_workspace_is_told_so(
     workspace.reset()
     ended = onelane("repair")
     assert (ended.code, ended.out) == (0, "0 contacts looked at, 0 addresses with more than one\n")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", ["lead", "user"]), ("y\n", ["user"])])
+def test_a_person_sees_whom_before_they_are_asked(
+    answer: str,
+    left: list[str],
+    onelane: Onelane,
+    workspace: SandboxControl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.cli.repair.is_interactive", lambda: True)
+
+    ended = onelane("repair", given=answer)
+
+    assert ended.out.startswith("a***@example.test  mergeable\n    lead ")
+    assert "Merge the leads of 1 person into the user? It cannot be undone. [y/N]" in ended.err
+    assert living(workspace, ANN) == left
+
+
+def test_a_paused_line_is_respected(onelane: Onelane, workspace: SandboxControl) -> None:
+    onelane("pause", "--reason", "upgrade")
+
+    ended = onelane("repair", "--yes")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert "onelane: the line is paused for " in ended.err
+    assert ": upgrade; repair writes nothing\n" in ended.err
+    assert "`onelane resume`" in ended.err
+    assert living(workspace, ANN) == ["lead", "user"]
+    assert onelane("repair", "--dry-run", "--json").json["counts"] == {"mergeable": 1, "leads": 1}
+    onelane("resume")
+    assert onelane("repair", "--json").json["counts"]["merged"] == 1
+
+
+def test_a_pause_in_between_stops_it(
+    onelane: Onelane, workspace: SandboxControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pauses(*_: object) -> None:
+        onelane("pause")
+
+    monkeypatch.setattr("worker.cli.repair._ask_first", pauses)
+
+    told = onelane("repair", "--json").json
+
+    assert told["counts"] == {"stopped": 1, "leads": 1}
+    assert [len(one["contacts"]) for one in told["people"]] == [2, 2]
+    assert living(workspace, ANN) == ["lead", "user"]
 
 
 def test_a_passing_failure_is_borne(onelane: Onelane, workspace: SandboxControl) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _WHICH = "Which"
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of receipts.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of receipts.")]
 OfKind = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Of this kind.", rich_help_panel=_WHICH)
 ]
@@ -47,35 +46,38 @@ dead_letters = typer.Typer(
     cls=Commands,
     help="Dead letters, intents that could not be applied: look, replay, discard.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 
 
 @dead_letters.command("list")
 def dead_list(
+    ids: Ids = None,
     kind: OfKind = None,
     error: OfError = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most to show, the oldest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most to show, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List them, oldest first."""
+    """List them, newest first."""
     from worker.cli.config import open_redis
     from worker.letters import select
 
+    _require_ids(ids or [])
     with open_redis() as redis:
-        letters = select(redis, _selection(redis, (), kind, error, older_than, newer_than))
-    letters.sort(key=lambda letter: letter.buried_at_ms)
-    if as_json:
-        for letter in letters[:limit]:
-            output.print_json(letter_page.document(letter, whole=False))
+        letters = select(redis, _selection(redis, tuple(ids or ()), kind, error, older_than, newer_than))
+    letters.sort(key=lambda letter: letter.buried_at_ms, reverse=True)
+    rest = len(letters) - limit
+    older = f"… and {rest:,} older: --limit {len(letters)} shows them all." if rest > 0 else ""
+    if not as_json:
+        filtered = any((ids, kind, error, older_than, newer_than))
+        letter_page.show_list(letters[:limit], older, filtered=filtered)
         return
-    if not letters:
-        typer.echo("No dead letters.")
-        return
-    output.print_entries([letter_page.entry(letter) for letter in letters[:limit]])
-    if len(letters) > limit:
-        typer.echo("There are more: raise --limit.")
+    for letter in letters[:limit]:
+        output.print_json(letter_page.document(letter, whole=False))
+    if older:
+        output.tell(older, err=True)
 
 
 @dead_letters.command("show")
@@ -83,17 +85,22 @@ def dead_show(
     intent_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the receipt.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one whole, with addresses masked."""
+    """Show one whole, addresses masked: what was wanted, why it died, what a replay would leave out."""
     from worker.cli.config import open_redis
     from worker.lanes import views
+    from worker.letters import would_leave_out
 
     _require_ids([intent_id])
     with open_redis() as redis:
         letter = views.dead_letter(redis, intent_id)
-    if letter is None:
-        _not_found(intent_id)
-    shown = letter_page.document(letter, whole=True)
-    (output.print_json if as_json else output.print_pretty_json)(shown)
+        if letter is None:
+            _not_found(intent_id)
+        [gone] = would_leave_out(redis, [letter])
+    if as_json:
+        left_out = {"left_out": None if gone is None else sorted(gone)}
+        output.print_json(letter_page.document(letter, whole=True) | left_out)
+    else:
+        letter_page.show(letter, gone)
 
 
 @dead_letters.command("replay")
@@ -107,6 +114,9 @@ def dead_replay(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Apply them whole, over what was written since, as if said now.")
     ] = False,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; the timeline of the address goes on telling it.")
+    ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -116,9 +126,10 @@ def dead_replay(
     Left out is what later intents of the same address have written since, and a word on consent that the
     person has taken back. Exit code 1 if some could not be replayed.
     """
+    words = output.masked(reason.strip())
 
     def replay(hands: Hands, letter: DeadLetter) -> Deed:
-        return hands.replay(letter, whole=as_is)
+        return hands.replay(letter, whole=as_is, reason=words)
 
     _require_choice(ids, kind, error, older_than, newer_than, everything)
     with _opened() as redis:
@@ -170,17 +181,17 @@ def dead_discard(
 
 def _require_choice(ids: Any, *given: Any) -> None:
     if bool(ids) == any(map(bool, given)):
-        fail(
-            USAGE, "say which ones: ids, or --kind, --error, --older-than, --newer-than, --all, and not both"
-        )
+        hint = "Ids, or any of --kind, --error, --older-than, --newer-than, or --all; not both."
+        fail(USAGE, "say which dead letters", f"{hint} `onelane dead list` shows them.")
     _require_ids(ids or [])
 
 
 def _require_ids(ids: Sequence[str]) -> None:
     from producers.records import is_intent_id
 
-    if not all(map(is_intent_id, ids)):
-        fail(USAGE, "that is no intent id: it must be 32 hex digits")
+    for wrong in (one for one in ids if not is_intent_id(one)):
+        hint = "`onelane dead list` shows the ids there are."
+        fail(USAGE, f"{output.masked(wrong)[:64]!r} is no id: it must be 32 hex digits", hint)
 
 
 def _chosen(
@@ -286,14 +297,15 @@ def _forecast(redis: Redis, letters: Sequence[DeadLetter], whole: bool, as_json:
 
 
 def _tell(done: str, deeds: Sequence[Deed], as_json: bool) -> None:
-    counted = Counter(deed.result for deed in deeds)
     failed = [deed for deed in deeds if deed.result != done]
     if as_json:
         letters = [{"id": deed.letter.id, "result": deed.result} for deed in deeds]
-        output.print_json({done: counted.get(done, 0), "failed": len(failed), "letters": letters})  # type: ignore[call-overload]
+        output.print_json({done: len(deeds) - len(failed), "failed": len(failed), "letters": letters})
     else:
-        typer.echo(f"{output.many(counted.get(done, 0), 'dead letter')} {done}.")  # type: ignore[call-overload]
+        output.tell(f"{output.many(len(deeds) - len(failed), 'dead letter')} {done}.")
         for deed in failed:
-            typer.echo(f"  {deed.letter.id}  {letter_page.NOT_DONE[deed.result]}")
+            output.tell(f"{deed.letter.id}  {letter_page.NOT_DONE[deed.result]}", indent=2)
+        if done == "replayed" and len(failed) < len(deeds):
+            output.tell("`onelane status ID` shows what becomes of each.")
     if failed:
         raise typer.Exit(NEGATIVE)

@@ -11,11 +11,12 @@ from worker.cli import output
 from worker.cli.exits import NEGATIVE, UNREACHABLE, fail
 
 if TYPE_CHECKING:
+    from producers import QueueSettings
     from worker.core.operations import Reply
     from worker.doctor import BrokerView, Finding
     from worker.settings import Settings
 
-_MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]BAD [/]"}
+_MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "bad": ("BAD", "bold red")}
 _PING_S = 1.0
 _BROKER_S = 2.0
 
@@ -33,44 +34,58 @@ def doctor(
     from worker import doctor as checkup
 
     with output.progress("Asking", quiet=as_json) as say:
-        findings, broker = _findings(say, timeout)
+        findings, unreachable = _findings(say, timeout)
     worst = checkup.verdict(findings)
     if as_json:
         checks = [{"name": f.name, "level": f.level, "says": f.says, "todo": f.todo} for f in findings]
         output.print_json({"healthy": worst != "bad", "worst": worst, "checks": output.masked(checks)})
     else:
         _show(findings)
-    if broker.problem:
-        fail(
-            UNREACHABLE,
-            "the broker is unreachable",
-            "Intents are accepted and kept; nobody is woken for them.",
-        )
+    if unreachable is not None:
+        fail(UNREACHABLE, *unreachable)
     if worst == "bad":
         raise typer.Exit(NEGATIVE)
 
 
-def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], BrokerView]:
+def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], tuple[str, str] | None]:
+    """What there is to say, and if the queue cannot be reached: what, and what that means."""
+    from redis.exceptions import RedisError
+
     from worker import doctor as checkup
-    from worker.breaker import Breaker
-    from worker.cli.config import open_redis, queue_settings, settings_of_workspace
-    from worker.cli.survey import line_words
+    from worker.cli.config import queue_settings, settings_of_workspace, where_redis_is
+
+    limits, settings = queue_settings(), settings_of_workspace()
+    unreachable = None
+    say("Redis")
+    try:
+        findings = _of_queue(settings, limits)
+    except RedisError as error:
+        findings = [checkup.without_redis(f"{type(error).__name__}: {error}")]
+        unreachable = "Redis did not answer", where_redis_is()
+    if unreachable is None or settings.broker_url:  # else it is the same one
+        say("the broker and the workers")
+        broker = _ask_broker(settings.broker)
+        findings += checkup.of_broker(broker)
+        away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
+        unreachable = unreachable or (away if broker.problem else None)
+    say("Intercom")
+    findings += checkup.of_intercom(_probe(settings, timeout_s), settings)
+    return findings, unreachable
+
+
+def _of_queue(settings: Settings, limits: QueueSettings) -> list[Finding]:
+    from worker import doctor as checkup
+    from worker.cli.config import open_redis
+    from worker.cli.survey import line_words, look
     from worker.lanes.survey import survey
 
-    given = queue_settings()
-    settings = settings_of_workspace()
     with open_redis() as redis:
-        say("Redis")
         findings = [*checkup.of_redis(redis, settings)]
-        found, dead = survey(redis), checkup.of_dead_letters(redis)
-        gate = Breaker(redis, calls=1, lanes=1, pause_ms=1).look()
-    say("the broker and the workers")
-    broker = _ask_broker(settings.broker)
-    findings += [*checkup.of_broker(broker), checkup.of_line(gate, line_words(gate))]
-    findings += [*checkup.of_lanes(found, given), dead]
-    say("Intercom")
-    findings += [*checkup.of_intercom(_probe(settings, timeout_s), settings)]
-    return findings, broker
+        gate = look(redis)
+        findings.append(checkup.of_line(gate, line_words(gate)))
+        findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
+        findings.append(checkup.of_dead_letters(redis))
+    return findings
 
 
 def _ask_broker(url: str) -> BrokerView:
@@ -120,12 +135,14 @@ def _probe(settings: Settings, timeout_s: float) -> Reply:
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    console = output.console()
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        console.print(f"{_MARKS[finding.level]}  ", end="")
-        console.print(
-            f"{finding.name.ljust(width)}  {output.masked(finding.says)}", markup=False, soft_wrap=True
-        )
-        if finding.todo:
-            console.print(f"{' ' * (width + 8)}{finding.todo}", markup=False, soft_wrap=True)
+    output.print_facts([output.Fact(one.name, _said(one), *_MARKS[one.level]) for one in findings])
+    bad, warned = (sum(one.level == level for one in findings) for level in ("bad", "warn"))
+    words = [f"{bad} bad" if bad else "", output.many(warned, "warning") if warned else ""]
+    counted = ", ".join(filter(None, words))
+    told = f"{'Not fit' if bad else 'Fit'} to serve{f': {counted}' if counted else ''}."
+    output.tell(f"\n{told}", style="bold red" if bad else "bold yellow" if warned else "bold green")
+
+
+def _said(finding: Finding) -> str:
+    said: str = output.masked(f"{finding.says}\n→ {finding.todo}" if finding.todo else finding.says)
+    return said

@@ -15,7 +15,7 @@ from worker.cli import intake, output
 from worker.cli.exits import NEGATIVE, TIMED_OUT, USAGE, fail
 
 if TYPE_CHECKING:
-    from producers import ContactQueue, Intent, Outcome, Receipt
+    from producers import ContactQueue, Intent, OnelaneError, Outcome, Receipt
 
 CHUNK = 500
 LISTED = 20
@@ -37,12 +37,16 @@ class Sent:
     """One intent on its way."""
 
     intent: Intent
-    receipt: Receipt
+    receipt: Receipt | None
+    """None: it was not stored."""
     outcome: Outcome | None = None
 
     def document(self, waited: bool) -> dict[str, Any]:
         """What `--json` says of it."""
-        told = {"kind": self.intent.kind, **self.receipt.model_dump(mode="json")}
+        receipt = {"id": None, "lane": None, "duplicate": None}
+        if self.receipt is not None:
+            receipt = self.receipt.model_dump(mode="json")
+        told: dict[str, Any] = {"kind": self.intent.kind, **receipt}
         if waited:
             told["outcome"] = None if self.outcome is None else self.outcome.model_dump(mode="json")
         return told
@@ -126,36 +130,51 @@ def enqueue(
     from worker.cli.config import open_queue
 
     with open_queue() as queue:
-        sent = _send(queue, intents)
+        sent, error = _send(queue, intents)
+        if error is not None:
+            _tell_of_the_rest(sent, len(intents), as_json)
+            raise error
         late = [] if wait is None else _wait(queue, sent, wait)
     _print(sent, as_json, lines=source_file is not None, waited=wait is not None)
     _end(sent, late, wait)
 
 
-def _send(queue: ContactQueue, intents: Sequence[Intent]) -> list[Sent]:
-    from producers import OnelaneError
+def _send(queue: ContactQueue, intents: Sequence[Intent]) -> tuple[list[Sent], OnelaneError | None]:
+    """What became of each, in order, and the first error. A dedupe mismatch concerns one intent alone."""
+    from producers import DedupeMismatch, OnelaneError
 
     sent: list[Sent] = []
+    first: OnelaneError | None = None
     with output.bar("enqueueing", len(intents), CHUNK) as advance:
         for start in range(0, len(intents), CHUNK):
             chunk = intents[start : start + CHUNK]
+            receipts: Sequence[Receipt | None]
             try:
                 receipts = queue.enqueue_many(chunk)
             except OnelaneError as error:
-                stored = sum(receipt is not None for receipt in error.receipts)
-                if len(intents) > 1:
-                    _say_how_far(len(sent) + stored, len(intents), start + (error.index or 0) + 1)
-                raise
-            sent += [Sent(intent, receipt) for intent, receipt in zip(chunk, receipts, strict=True)]
+                first, receipts = first or error, error.receipts or [None] * len(chunk)
+                if not isinstance(error, DedupeMismatch):
+                    return sent + _pairs(chunk, receipts), error
+            sent += _pairs(chunk, receipts)
             advance(len(chunk))
-    return sent
+    return sent, first
 
 
-def _say_how_far(stored: int, total: int, first_missing: int) -> None:
-    typer.echo(
-        f"onelane: {stored:,} of {output.many(total, 'intent')} stored; number {first_missing:,} was not",
-        err=True,
-    )
+def _pairs(chunk: Sequence[Intent], receipts: Sequence[Receipt | None]) -> list[Sent]:
+    return [Sent(intent, receipt) for intent, receipt in zip(chunk, receipts, strict=True)]
+
+
+def _tell_of_the_rest(sent: Sequence[Sent], total: int, as_json: bool) -> None:
+    """One was not stored: the others' receipts must not be lost with it."""
+    if total == 1:
+        return
+    stored = [one for one in sent if one.receipt is not None]
+    _print(sent if as_json else stored, as_json, lines=True, waited=False)
+    missing = [number for number, one in enumerate(sent, 1) if one.receipt is None]
+    first = missing[0] if missing else len(sent) + 1
+    left = total - len(stored)
+    which = f"number {first:,} was not" if left == 1 else f"{left:,} were not, the first is number {first:,}"
+    output.tell(f"onelane: {len(stored):,} of {output.many(total, 'intent')} stored; {which}", err=True)
 
 
 def _wait(queue: ContactQueue, sent: Sequence[Sent], seconds: float) -> list[Sent]:
@@ -166,7 +185,7 @@ def _wait(queue: ContactQueue, sent: Sequence[Sent], seconds: float) -> list[Sen
     with output.bar("waiting", len(sent), CHUNK) as advance:
         for one in sent:
             with suppress(WaitTimeout):
-                one.outcome = queue.wait(one.receipt.id, max(0.0, until - time.monotonic()))
+                one.outcome = queue.wait(_id(one), max(0.0, until - time.monotonic()))
             advance(1)
     return [one for one in sent if one.outcome is None]
 
@@ -180,29 +199,38 @@ def _print(sent: Sequence[Sent], as_json: bool, *, lines: bool, waited: bool) ->
     elif len(sent) <= LISTED:
         output.print_entries([_entry(one) for one in sent])
     else:
-        duplicates = sum(one.receipt.duplicate for one in sent)
+        duplicates = sum(_is_known(one) for one in sent)
         also = f", {duplicates:,} of them known by their dedupe keys" if duplicates else ""
-        typer.echo(f"{output.many(len(sent), 'intent')} accepted{also}")
+        output.tell(f"{output.many(len(sent), 'intent')} accepted{also}")
+
+
+def _id(one: Sent) -> str:
+    return "" if one.receipt is None else one.receipt.id
+
+
+def _is_known(one: Sent) -> bool:
+    return one.receipt is not None and one.receipt.duplicate
 
 
 def _print_one(one: Sent) -> None:
-    accepted = "known" if one.receipt.duplicate else "accepted"
-    typer.echo(f"{accepted}  {one.receipt.id}  {output.kebab(one.intent.kind)}  {one.intent.masked}")
+    accepted = "known" if _is_known(one) else "accepted"
+    output.tell(f"{accepted}  {_id(one)}  {output.kebab(one.intent.kind)}  {one.intent.masked}")
     if one.outcome is not None:
-        typer.echo(f"outcome   {output.outcome_words(one.outcome)}")
+        output.tell(f"outcome   {output.outcome_words(one.outcome)}")
 
 
-def _entry(one: Sent) -> tuple[list[str], str]:
-    cells = [one.receipt.id, output.kebab(one.intent.kind), one.intent.masked]
-    cells.append("known" if one.receipt.duplicate else "")
+def _entry(one: Sent) -> output.Entry:
+    cells = [_id(one), output.kebab(one.intent.kind), one.intent.masked]
+    cells.append("known" if _is_known(one) else "")
     return cells, "" if one.outcome is None else output.outcome_words(one.outcome)
 
 
 def _end(sent: Sequence[Sent], late: Sequence[Sent], wait: float | None) -> None:
     rejected = [one for one in sent if one.outcome is not None and one.outcome.result == "rejected"]
     if late:
-        hint = f"They go on; look again with `onelane status {late[0].receipt.id}`."
+        goes = "It goes" if len(late) == 1 else "They go"
+        hint = f"{goes} on; look again with `onelane status {_id(late[0])}`."
         fail(TIMED_OUT, f"{output.many(len(late), 'intent')} not ended within {wait:g} s", hint)
     if rejected:
-        hint = f"The whole of it: `onelane dead show {rejected[0].receipt.id}`."
+        hint = f"The whole of it: `onelane dead show {_id(rejected[0])}`."
         fail(NEGATIVE, f"{output.many(len(rejected), 'intent')} rejected", hint)

@@ -17,6 +17,8 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from worker.cli import output
+
 DONE: Final = 0
 NEGATIVE: Final = 1
 USAGE: Final = 2
@@ -26,10 +28,14 @@ TIMED_OUT: Final = 5
 
 
 def fail(code: int, message: str, hint: str | None = None) -> NoReturn:
-    """Say what is wrong, and what to do about it, on standard error; end the command with this code."""
-    typer.echo(f"onelane: {message}", err=True)
+    """Say what is wrong, and what to do about it, on standard error; end the command with this code.
+
+    A program that asked for JSON and has got none yet is told the same in `{"failed": …}`.
+    """
+    output.tell(f"onelane: {message}", err=True)
     if hint is not None:
-        typer.echo(f"  {hint}", err=True)
+        output.tell(hint, indent=2, err=True)
+    output.print_failure(code, message, hint)
     raise typer.Exit(code)
 
 
@@ -37,13 +43,14 @@ class Commands(TyperGroup):
     """A command line whose expected errors end in a sentence and a code, never in a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            told = explain(error)
-            if told is None:
-                raise
-            fail(*told)
+        with output.answering(wants_json="--json" in ctx.args):
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                told = explain(error)
+                if told is None:
+                    raise
+                fail(*told)
 
 
 def explain(error: Exception) -> tuple[int, str, str | None] | None:
@@ -53,14 +60,16 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
     from producers import errors
 
     match error:
-        case errors.InvalidIntent() | errors.DedupeMismatch():
+        case errors.InvalidIntent():
             return USAGE, str(error), None
+        case errors.DedupeMismatch():
+            return USAGE, str(error), f"`onelane status {error.receipt_id}` shows what became of that one."
         case errors.BadSetting():
             return USAGE, str(error), "Correct the environment variable and try again."
         case errors.QueueFull():
-            return NEGATIVE, str(error), None
+            return NEGATIVE, str(error), "`onelane lanes` shows the longest queues, and why they wait."
         case errors.UnknownIntent():
-            return NOT_FOUND, str(error), None
+            return NOT_FOUND, str(error), "`onelane lane EMAIL` shows what is known of an address."
         case errors.WaitTimeout():
             return TIMED_OUT, str(error), "It goes on; look again with `onelane status`."
         case errors.QueueUnavailable():

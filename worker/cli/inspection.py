@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import output
-from worker.cli.exits import NEGATIVE, NOT_FOUND, fail
+from worker.cli.exits import NEGATIVE, NOT_FOUND, USAGE, fail
 
 if TYPE_CHECKING:
     from producers import Status
 
+_ID = re.compile("[0-9a-f]{32}")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -42,19 +44,21 @@ def status(
 def _print_status(found: Status) -> None:
     now = time.time()
     attempts = f", {output.many(found.attempts, 'attempt')}" if found.attempts else ""
-    typer.echo(f"{output.kebab(found.kind)}  {found.id}")
-    typer.echo(f"  state     {found.state}{attempts}")
+    facts = [output.Fact("state", f"{found.state}{attempts}")]
     if found.error is not None and found.outcome is None:
-        typer.echo(f"  error     {output.error_words(found.error.model_dump())}")
+        facts.append(output.Fact("error", output.error_words(found.error.model_dump()), style="yellow"))
     if found.next_attempt_at is not None:
-        typer.echo(f"  next      {_moment(found.next_attempt_at.timestamp(), now)}")
+        facts.append(output.Fact("next", _moment(found.next_attempt_at.timestamp(), now)))
     if found.outcome is not None:
-        typer.echo(f"  outcome   {output.outcome_words(found.outcome)}")
-    typer.echo(f"  accepted  {_moment(found.accepted_at.timestamp(), now)}")
+        style = "red" if found.state == "dead" else ""
+        facts.append(output.Fact("outcome", output.outcome_words(found.outcome), style=style))
+    facts.append(output.Fact("accepted", _moment(found.accepted_at.timestamp(), now)))
     if found.finished_at is not None:
-        typer.echo(f"  ended     {_moment(found.finished_at.timestamp(), now)}")
+        facts.append(output.Fact("ended", _moment(found.finished_at.timestamp(), now)))
     if found.state == "dead":
-        typer.echo(f"  whole     onelane dead show {found.id}")
+        facts.append(output.Fact("whole", f"onelane dead show {found.id}"))
+    output.tell(f"{output.kebab(found.kind)}  {found.id}", style="bold")
+    output.print_facts(facts)
 
 
 def _moment(at_s: float, now_s: float) -> str:
@@ -63,26 +67,41 @@ def _moment(at_s: float, now_s: float) -> str:
 
 
 def lane(
-    email: Annotated[str, typer.Argument(help="The address, in any spelling.")], as_json: AsJson = False
+    whom: Annotated[
+        str, typer.Argument(metavar="EMAIL", help="The address in any spelling; or a receipt's id.")
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Show an address: what waits, and why; what is believed.
+    """Show one address: what waits and why, what is believed, what happened.
 
-    Exit code 3 if nothing is known of it.
+    Where only a masked address is seen, the id of one of its intents (or of the lane) will do. Exit code 3 if
+    nothing is known of it.
     """
-    from producers import InvalidIntent
-    from producers.identity import InvalidAddress, lane_id, mask, normalise_email
+    from producers.identity import lane_id
     from worker.cli import lane_page
     from worker.cli.config import open_redis
+    from worker.cli.survey import line_of, look
 
-    try:
-        address = normalise_email(email)
-    except InvalidAddress as error:
-        raise InvalidIntent("email", f"is no email address: it {error}") from None
+    given = whom.strip().lower()
+    is_id = _ID.fullmatch(given) is not None
+    address = "" if is_id else _address(whom)
     with open_redis() as redis:
-        page = lane_page.read(redis, lane_id(address), mask(address))
+        found = lane_page.lane_of(redis, given) if is_id else lane_id(address)
+        page = lane_page.read(redis, found, output.masked(address) or None, line_of(look(redis)))
     if page is None:
-        fail(NOT_FOUND, f"nothing is known of {mask(address)}", "It never had an intent here, or long ago.")
+        hint = "Perhaps it was too long ago." if is_id else "It never had an intent here, or long ago."
+        fail(NOT_FOUND, f"nothing is known of {given if is_id else output.masked(address)}", hint)
     if as_json:
         output.print_json(page)
     else:
         lane_page.show(page)
+
+
+def _address(text: str) -> str:
+    from producers.identity import InvalidAddress, normalise_email
+
+    try:
+        return normalise_email(text)
+    except InvalidAddress as error:
+        hint = "Give the address, or an id of 32 hex digits: of a receipt, or of the lane."
+        fail(USAGE, f"that is no email address: it {error}", hint)

@@ -17,6 +17,7 @@ app = typer.Typer(
         "4 Redis unreachable · 5 wait timed out"
     ),
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs are filled, whatever the width
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would show addresses
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,9 +6,12 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import typer
 
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
     from producers import Outcome
 
 _PIPED_WIDTH = 120  # without a terminal nobody says how wide the paper is; ids must not be broken
+_COLOURS: Final = {
+    **dict.fromkeys(("working", "sent", "moving", "waiting"), "cyan"),
+    **dict.fromkeys(("retrying", "reconciling", "parked", "held", "cut off", "put back"), "yellow"),
+    **dict.fromkeys(("stranded", "dead", "buried", "discarded"), "red"),
+    **dict.fromkeys(("ended", "merged", "done"), "green"),
+}
+"""Words that are cells of their own, and what a person should see of them at a glance."""
 _ADDRESS = re.compile(r"[^\s@<>()\[\]{}\"',;:=]+@[^\s@<>()\[\]{}\"',;:=]+")
 
 
@@ -65,24 +75,140 @@ def bar(what: str, total: int, least: int = 20) -> Iterator[Callable[[int], None
         yield lambda done: shown.advance(task, done)
 
 
+def tell(text: str, *, indent: int = 0, err: bool = False, style: str = "") -> None:
+    """A sentence for people: on a terminal broken between words, elsewhere one line for each line."""
+    from rich.text import Text
+
+    stream = notes() if err else console()
+    for part in _broken(text, indent, stream):
+        stream.print(Text(" " * indent + part, style=style), soft_wrap=True)
+
+
+def print_facts(facts: Sequence[Fact]) -> None:
+    """Names and what there is to say of each, in two columns; no name: more of the same."""
+    from rich.text import Text
+
+    stream = console()
+    width = max((len(fact.name) for fact in facts), default=0) + 2
+    marks = max((len(fact.mark) for fact in facts), default=0) + 2
+    for fact in facts:
+        indent = width + marks
+        for n, part in enumerate(_broken(fact.text, indent, stream)):
+            line = Text(" " * indent if n else "")
+            if not n:
+                line.append(fact.mark.ljust(marks), style=fact.style)
+                line.append(fact.name.ljust(width))
+            line.append(part, style="" if fact.mark else fact.style)
+            _print_line(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of `print_facts`. The style is that of the mark, if there is one."""
+
+    name: str
+    text: str
+    mark: str = ""
+    style: str = ""
+
+
+def _broken(text: str, indent: int, stream: Console) -> list[str]:
+    """For a terminal, its lines; never broken inside of a word: half an id cannot be copied."""
+    width = max(stream.width - indent, 20) if stream.is_terminal else None
+    lines = text.splitlines() or [""]
+    if width is None:
+        return lines
+    return [part for line in lines for part in _wrapped(line, width)]
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+# ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Answer:
+    wants_json: bool
+    printed: bool = False
+
+
+_ANSWER: ContextVar[_Answer | None] = ContextVar("answer", default=None)
+
+
+@contextmanager
+def answering(*, wants_json: bool) -> Iterator[None]:
+    """While a command runs: whether a program reads its standard output."""
+    before = _ANSWER.set(_Answer(wants_json))
+    try:
+        yield
+    finally:
+        _ANSWER.reset(before)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
+    answer = _ANSWER.get()
+    if answer is not None:
+        answer.printed = True
     typer.echo(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def print_pretty_json(value: Any) -> None:
-    """One JSON document for people: indented, not wrapped."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+def print_failure(code: int, message: str, hint: str | None) -> None:
+    """For a program that has got no document yet: why there is none."""
+    answer = _ANSWER.get()
+    if answer is not None and answer.wants_json and not answer.printed:
+        print_json({"failed": masked({"exit_code": code, "message": message, "hint": hint})})
 
 
-def print_entries(entries: Sequence[tuple[Sequence[str], str]]) -> None:
-    """Entries for people: cells in columns, and below them what may be long. Nothing is cut or broken."""
-    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in entries), strict=True)]
+# ── entries ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_WIDEST: Final = 32
+"""Of a column: as wide as an id. One long name shifts its own line, and not all of them."""
+Entry = tuple[Sequence[str], str | Sequence[str]]
+"""Cells in columns; and below them, what may be long."""
+
+
+def print_entries(entries: Sequence[Entry], headings: Sequence[str] = ()) -> None:
+    """Entries for people. Nothing is cut or broken: a cell that has no room goes to the next line."""
+    rows = [*([headings] if headings else []), *(cells for cells, _ in entries)]
+    if not rows:
+        return
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
+    if headings:
+        _print_row(headings, widths, style="dim")
     for cells, detail in entries:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        typer.echo(line.rstrip())
-        if detail:
-            typer.echo(f"    {detail}")
+        _print_row(cells, widths)
+        for line in [detail] if isinstance(detail, str) else detail:
+            if line:
+                tell(line, indent=4)
+
+
+def _print_row(cells: Sequence[str], widths: Sequence[int], style: str = "") -> None:
+    from rich.text import Text
+
+    stream = console()
+    room = stream.width if stream.is_terminal else None
+    line, used = Text(style=style), 0
+    for cell, width in zip(cells, widths, strict=True):
+        if room is not None and used and used + len(cell) > room:
+            _print_line(line)
+            line, used = Text("    ", style=style), 4
+        line.append(cell.ljust(width) + "  ", style=style or _COLOURS.get(cell, ""))
+        used += max(width, len(cell)) + 2
+    _print_line(line)
+
+
+def _print_line(line: Any) -> None:
+    line.rstrip()
+    if line.plain:
+        console().print(line, soft_wrap=True)
+
+
+# ── words ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def masked(value: Any) -> Any:
@@ -138,9 +264,22 @@ def outcome_words(outcome: Outcome) -> str:
     return ", ".join(words) + (f": {masked(outcome.message)}" if outcome.message else "")
 
 
+_NO_ERROR: Final = {
+    "open": "the line is stopped",
+    "paused": "the line is paused",
+    "reconciling": "the index may not show everybody yet",
+    "second_look": "nobody was found, which proves nothing yet; a second look follows",
+}
+"""Not an error of the intent, but what it waits for."""
+
+
 def error_words(error: dict[str, Any]) -> str:
     """An error for people: class, what Intercom said, and how."""
-    named = [error.get("class"), error.get("http_status"), error.get("code")]
+    kind = error.get("class")
+    if kind in _NO_ERROR:
+        return _NO_ERROR[kind]
+    code = error.get("code")
+    named = [kind, error.get("http_status"), None if code == kind else code]
     words = " ".join(str(part) for part in named if part is not None)
     message = error.get("message")
     return f"{words}: {masked(message)}" if message else words

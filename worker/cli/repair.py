@@ -1,21 +1,23 @@
-"""`onelane repair`: find persons who are several contacts, and mend what Intercom can mend."""
+"""`onelane repair`: find people who are several contacts, and mend what Intercom can mend."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from worker.cli import output
 from worker.cli.config import settings_of_workspace
+from worker.cli.dead import is_interactive
 from worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
+    from worker.breaker import Gate
     from worker.core.operations import ReadOperation, Reply
     from worker.intercom.gateway import Gateway
     from worker.intercom.limiter import Limiter
@@ -30,6 +32,7 @@ _WORDS = {
     "leads": "several leads: Intercom cannot merge those",
     "users": "several users: two accounts, or one for a person to merge",
     "busy": "its lane is at work: try again later",
+    "stopped": "the line was stopped before it could be merged",
     "unknown": "the answer to a merge was lost: try again later",
     "unanswered": "Intercom did not answer: try again later",
 }
@@ -40,21 +43,24 @@ def repair(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before merging.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find persons who are several contacts; merge leads into their user.
+    """Find people who are several contacts; merge leads into their user.
 
     Goes through the list of all contacts, reads each suspect by id, and merges under the lane of its address.
-    What Intercom cannot merge is reported. Exit code 1 if somebody is left who is several contacts.
+    What Intercom cannot merge is reported. While the line is paused or stopped nothing is merged. Exit code 1
+    if somebody is left who is several contacts.
     """
     from worker.repair import LEFT
 
     settings = settings_of_workspace()
     if not settings.intercom_token.get_secret_value():
         fail(USAGE, "ONELANE_INTERCOM_TOKEN is not set", "Repair must read the workspace's contacts.")
-    with _tools(settings) as (ask, mender):
+    with _tools(settings) as (ask, mender, line):
+        if not dry_run:
+            _require_running(line())
         groups, seen = _scan(ask, as_json)
         found = _confirm(ask, groups, as_json)
         if not dry_run and any(one.verdict == "mergeable" for one in found):
-            _ask_first(found, yes)
+            _ask_first(found, yes, as_json)
             found = _mend(mender(), found, as_json)
     found = [one for one in found if one.verdict != "single"]
     _tell(found, seen, as_json)
@@ -62,12 +68,21 @@ def repair(
         raise typer.Exit(NEGATIVE)
 
 
+def _require_running(gate: Gate) -> None:
+    from worker.cli.survey import line_words
+
+    if gate.stopped:
+        hint = "It merges once the line runs (`onelane resume`); --dry-run only looks, and may be used now."
+        fail(NEGATIVE, f"the line is {line_words(gate)}; repair writes nothing", hint)
+
+
 @contextmanager
-def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender]]]:
-    """How to ask Intercom, and what merges under the lanes' leases."""
+def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Callable[[], Gate]]]:
+    """How to ask Intercom, what merges under the lanes' leases, and how the line stands."""
     from producers import ContactQueue
     from producers.publisher import Publisher
     from worker.cli.config import open_redis, queue_settings
+    from worker.cli.survey import look
     from worker.intercom.gateway import Gateway
     from worker.intercom.limiter import Limiter
     from worker.lanes.store import LaneStore
@@ -97,10 +112,11 @@ def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender]]]:
                 heartbeat,
                 lambda turn: _sent(publisher, turn),
                 settings.lease_s,
+                stopped=lambda: look(redis).stopped,
             )
 
         try:
-            yield _patient(gateway, limiter), mender
+            yield _patient(gateway, limiter), mender, lambda: look(redis)
         finally:
             heartbeat.stop()
             gateway.close()
@@ -136,18 +152,18 @@ def _scan(ask: Ask, as_json: bool) -> tuple[list[Group], int]:
     from worker.repair import ScanFailed, scan
 
     seen = 0
-    with output.progress("Reading the list of contacts", quiet=as_json) as say:
+    try:
+        with output.progress("Reading the list of contacts", quiet=as_json) as say:
 
-        def on_page(count: int) -> None:
-            nonlocal seen
-            seen += count
-            say(f"({seen:,})")
+            def on_page(count: int) -> None:
+                nonlocal seen
+                seen += count
+                say(f"({seen:,})")
 
-        try:
             return scan(ask, on_page), seen
-        except ScanFailed as failed:
-            hint = "Nothing was changed. `onelane doctor` looks what is wrong."
-            fail(UNREACHABLE, f"Intercom did not give the list of contacts: {failed}", hint)
+    except ScanFailed as failed:
+        hint = "Nothing was changed. `onelane doctor` looks what is wrong."
+        fail(UNREACHABLE, f"Intercom did not give the list of contacts: {failed}", hint)
 
 
 def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
@@ -161,18 +177,22 @@ def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
     return found
 
 
-def _ask_first(found: Sequence[Finding], yes: bool) -> None:
-    count = sum(one.verdict == "mergeable" for one in found)
-    if not yes and sys.stdin.isatty():
-        words = f"Merge the leads of {output.many(count, 'person')} into their users? It cannot be undone."
-        typer.confirm(words.replace("persons", "people"), abort=True, err=True)
+def _ask_first(found: Sequence[Finding], yes: bool, as_json: bool) -> None:
+    meant = [one for one in found if one.verdict == "mergeable"]
+    count = len(meant)
+    if not yes and is_interactive():
+        if not as_json:
+            output.print_entries([_entry(one) for one in meant])
+        whose = "1 person into the user" if count == 1 else f"{count:,} people into their users"
+        typer.confirm(f"Merge the leads of {whose}? It cannot be undone.", abort=True, err=True)
 
 
 def _mend(mender: Mender, found: Sequence[Finding], as_json: bool) -> list[Finding]:
     mended = []
     with output.bar("merging", 0 if as_json else len(found)) as advance:
         for one in found:
-            mended.append(mender.mend(one.group) if one.verdict == "mergeable" else one)
+            done = mender.mend(one.group) if one.verdict == "mergeable" else one
+            mended.append(done if done.contacts else replace(done, user=one.user, contacts=one.contacts))
             advance(1)
     return mended
 
@@ -185,7 +205,18 @@ def _tell(found: Sequence[Finding], seen: int, as_json: bool) -> None:
         return
     if found:
         output.print_entries([_entry(one) for one in found])
-    typer.echo(f"{output.many(seen, 'contact')} looked at, {len(found):,} addresses with more than one")
+        output.tell("")
+    several = f"{len(found):,} {'address' if len(found) == 1 else 'addresses'} with more than one"
+    output.tell(f"{output.many(seen, 'contact')} looked at, {several}")
+    for count, words in _summary(found):
+        output.tell(f"{count:>5,}  {words}", style="green" if words == _WORDS["merged"] else "")
+    if any(one.verdict == "mergeable" for one in found):
+        output.tell("Nothing was changed. `onelane repair` merges what can be merged, and asks first.")
+
+
+def _summary(found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
+    counts = Counter(one.verdict for one in found)
+    return ((counts[verdict], words) for verdict, words in _WORDS.items() if counts[verdict])  # type: ignore[index]
 
 
 def _document(one: Finding) -> dict[str, Any]:
@@ -201,7 +232,7 @@ def _document(one: Finding) -> dict[str, Any]:
     return document
 
 
-def _entry(one: Finding) -> tuple[list[str], str]:
+def _entry(one: Finding) -> output.Entry:
     told = _document(one)
     contacts = ", ".join(f"{each['role']} {each['id']}" for each in told["contacts"])
-    return [told["who"], _WORDS[one.verdict]], contacts
+    return [told["who"], one.verdict], contacts

@@ -18,8 +18,9 @@ HOST = "127.0.0.1"
 REDIS_PORT = 6379
 SANDBOX_PORT = 8089
 FLOWER_PORT = 5555
-FLOWER_COLUMNS = "name,uuid,kwargs,state,retries,result,exception,received,runtime"
-"""What a person wants of an intent's row; Flower's own choice hides the retries and why."""
+FLOWER_COLUMNS = "name,uuid,kwargs,state,retries,exception,result,received,runtime"
+"""What a person wants of an intent's row. Flower's own choice hides the retries and why; the last columns are
+beyond the edge of most screens."""
 SANDBOX_TOKEN = "sandbox"  # any will do
 DEFAULT_CONCURRENCY = 16
 _NEIGHBOURS = 20

@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LINE = {
     "closed": "running",
     "streak": "running",
-    "trial": "stopped, about to be tried again",
+    "trial": "stopped",
     "open": "stopped",
     "paused": "paused",
 }
@@ -39,7 +39,8 @@ def lanes(
     from worker.lanes.survey import survey
 
     with open_redis() as redis:
-        found, gate = survey(redis), _look(redis)
+        gate = look(redis)
+        found = survey(redis, stopped=gate.stopped)
     page = _page(found, gate, limit)
     if as_json:
         output.print_json(page)
@@ -48,43 +49,50 @@ def lanes(
 
 
 def pause(
-    reason: Annotated[str, typer.Option(help="Shown to whoever asks why nothing moves.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Shown to whoever asks why nothing moves.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Stop the line: nobody calls Intercom until `resume`.
+    """Stop the line: no worker writes to Intercom until `resume`, nor does `repair`.
 
     Intents are accepted and wait; no attempt is counted. What is under way at this moment ends first.
     """
     from worker.cli.config import open_redis
 
     with open_redis() as redis:
-        before = _look(redis).word
+        before = look(redis).word
         problem = {"class": "paused", "message": output.masked(reason), "at_ms": int(time.time() * 1000)}
         _breaker(redis).pause(json.dumps({name: value for name, value in problem.items() if value}))
     if as_json:
         output.print_json({"line": "paused", "was": _LINE[before], "reason": output.masked(reason) or None})
-    else:
-        typer.echo("The line was paused already; the reason is the new one." if before == "paused" else
-                   "The line is paused. `onelane resume` starts it again.")  # fmt: skip
+        return
+    said = "was paused already; the reason is the new one" if before == "paused" else "is paused"
+    output.tell(f"The line {said}. What is under way ends first; whatever is enqueued waits.")
+    output.tell("`onelane resume` starts it again.")
 
 
 def resume(as_json: AsJson = False) -> None:
-    """Start the line again, whatever had stopped it.
+    """Start the line again, whatever had stopped it. Parked lanes are offered at once.
 
     If Intercom is still away, a few failed calls stop it once more.
     """
     from worker.cli.config import open_redis
+    from worker.lanes.waking import offer_parked
 
     with open_redis() as redis:
-        gate = _look(redis)
+        gate = look(redis)
         _breaker(redis).resume()
-    stopped = gate.word in ("open", "paused", "trial")
+        offered = offer_parked(redis)
     if as_json:
-        output.print_json({"line": "running", "was": _LINE[gate.word]})
-    elif stopped:
-        typer.echo(f"The line runs again; it was {_line_words(_line(gate))}.")
+        output.print_json({"line": "running", "was": _LINE[gate.word], "offered": offered})
+        return
+    if not gate.stopped:
+        output.tell("The line was not stopped.")
     else:
-        typer.echo("The line was not stopped.")
+        output.tell(f"The line runs again; it was {_line_words(line_of(gate), trial=False)}.")
+    if offered:
+        output.tell(f"{output.many(offered, 'parked lane')} {'is' if offered == 1 else 'are'} served now.")
 
 
 def _breaker(redis: Redis) -> Any:
@@ -93,21 +101,24 @@ def _breaker(redis: Redis) -> Any:
     return Breaker(redis, calls=1, lanes=1, pause_ms=1)  # these are of no meaning to a person's own acts
 
 
-def _look(redis: Redis) -> Gate:
+def look(redis: Redis) -> Gate:
+    """How the line stands."""
     gate: Gate = _breaker(redis).look()
     return gate
 
 
-def _line(gate: Gate) -> dict[str, Any]:
+def line_of(gate: Gate) -> dict[str, Any]:
+    """The line as a document: running, or stopped since when and why."""
     try:
         problem = json.loads(gate.problem or "{}")
     except ValueError:  # a bare reason
         problem = {"message": gate.problem}
-    stopped = gate.word in ("open", "paused", "trial")
+    why = problem if gate.stopped and isinstance(problem, dict) else {}
     line: dict[str, Any] = output.masked(
         {
-            "state": gate.word if stopped else "running",
-            "why": problem if stopped and isinstance(problem, dict) else None,
+            "state": gate.word if gate.stopped else "running",
+            "why": {name: value for name, value in why.items() if name != "at_ms"} or None,
+            "since_ms": why.get("at_ms", gate.since_ms or None),
             "next_trial_ms": gate.next_ms or None,
         }
     )
@@ -116,23 +127,30 @@ def _line(gate: Gate) -> dict[str, Any]:
 
 def line_words(gate: Gate) -> str:
     """The line for people."""
-    return _line_words(_line(gate))
+    return _line_words(line_of(gate))
 
 
-def _line_words(line: dict[str, Any]) -> str:
-    state = _LINE.get(line["state"], "running")
-    problem = {name: value for name, value in (line["why"] or {}).items() if name != "at_ms"}
-    if problem.get("class") == "paused":
-        return f"{state}: {problem['message']}" if problem.get("message") else state
-    said = output.error_words(problem) if problem else ""
-    return f"{state}: {said.removeprefix(': ')}" if said else state
+def _line_words(line: dict[str, Any], *, trial: bool = True) -> str:
+    state, problem = _LINE.get(line["state"], "running"), line["why"] or {}
+    since_ms = line["since_ms"]
+    since = "" if since_ms is None else f" for {output.span(time.time() - since_ms / 1000)}"
+    said = problem.get("message", "") if problem.get("class") == "paused" else output.error_words(problem)
+    said = said.removeprefix(": ")
+    words = f"{state}{since}: {said}" if said else f"{state}{since}"
+    by_itself = trial and line["state"] in ("open", "trial")
+    return words + _next_trial(line["next_trial_ms"]) if by_itself else words
+
+
+def _next_trial(at_ms: int | None) -> str:
+    left_s = (at_ms or 0) / 1000 - time.time()
+    return f"; tried again {output.when(left_s)}" if left_s > 0 else "; the next trial is due"
 
 
 def _page(found: Survey, gate: Gate, limit: int) -> dict[str, Any]:
     by_age = sorted(found.lanes, key=lambda one: one.since_ms)
     by_length = sorted(found.lanes, key=lambda one: (-one.waiting, one.since_ms))
     return {
-        "line": _line(gate),
+        "line": line_of(gate),
         "now_ms": found.now_ms,
         "lanes": len(found.lanes),
         "intents": found.pending,
@@ -175,11 +193,14 @@ def _why(one: Standing, error: dict[str, Any], now_ms: int) -> str:
         case "sent":
             return "its turn waits for a free worker"
         case "stranded":
-            return f"due since {until.removesuffix(' ago')}, and nobody came: is a worker running?"
+            return f"due for {until.removesuffix(' ago')}, and nobody came: is a worker running?"
         case "moving":
             return "its turn is about to be handed out"
+        case "parked" if error.get("class") in ("open", "paused"):
+            return "waits until the line runs again"
     said = output.error_words(error) if error else ""
-    return f"{one.why}{f' ({said})' if said else ''}, again {until}"
+    again = f"; again {until}" if one.until_ms is not None and one.until_ms > now_ms else ""
+    return f"{said or one.why}{again}"
 
 
 def _loaded(text: str | None) -> dict[str, Any]:
@@ -191,25 +212,36 @@ def _loaded(text: str | None) -> dict[str, Any]:
 
 
 def _show(page: dict[str, Any]) -> None:
-    typer.echo(f"The line is {_line_words(page['line'])}.")
+    line = page["line"]
+    style = "" if line["state"] == "running" else "bold yellow"
+    output.tell(f"The line is {_line_words(line)}.", style=style)
+    if line["state"] == "paused":
+        output.tell("`onelane resume` starts it again.")
+    elif style:
+        output.tell(
+            "It runs again with the first call that succeeds; `onelane resume` does not wait for that."
+        )
     if not page["lanes"]:
-        typer.echo("No intent waits.")
+        output.tell("No intent waits.")
         return
     waiting = f"{output.many(page['intents'], 'intent')} in {output.many(page['lanes'], 'lane')}"
-    typer.echo(f"{waiting}{'' if page['whole'] else ' and more: not all were looked at'}")
+    output.tell(f"{waiting}{'' if page['whole'] else ' and more: not all were looked at'}")
     if page["stranded"]:
-        typer.echo(f"{output.many(page['stranded'], 'lane')} stranded: due, and nobody came")
-    output.console().print("\n[bold]Blocked longest[/]")
-    _print(page["blocked_longest"])
-    if page["longest"]:
-        output.console().print("\n[bold]Longest queues[/]")
-        _print(page["longest"])
+        stranded = output.many(page["stranded"], "lane")
+        output.tell(f"{stranded} stranded: due, and nobody came. `onelane doctor` looks why.", style="red")
+    _print("Blocked longest", page["blocked_longest"])
+    shown = {one["lane"] for one in page["blocked_longest"]}
+    if any(one["lane"] not in shown for one in page["longest"]):
+        _print("Longest queues", page["longest"])
+    output.tell(f"\n`onelane lane {page['blocked_longest'][0]['head']}` tells what happened there.")
 
 
-def _print(entries: Sequence[dict[str, Any]]) -> None:
+def _print(title: str, entries: Sequence[dict[str, Any]]) -> None:
+    output.tell(f"\n{title}", style="bold")
     rows = []
     for one in entries:
-        tries = output.many(one["attempts"], "attempt") if one["attempts"] else ""
-        cells = [one["who"], output.many(one["waiting"], "intent"), output.span(one["blocked_s"])]
-        rows.append(([*cells, output.kebab(one["kind"]), one["head"], tries], one["why"]))
-    output.print_entries(rows)
+        state = one["state"].replace("_", " ")
+        cells = [one["who"], f"{one['waiting']:,}", output.span(one["blocked_s"]), str(one["attempts"])]
+        cells += [state, output.kebab(one["kind"])]
+        rows.append((cells, f"{one['head']}  {one['why']}"))
+    output.print_entries(rows, ("who", "waiting", "blocked", "tries", "state", "head"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from worker.cli import output
@@ -45,20 +46,25 @@ def _ms(moment: str) -> int:
 
 
 def show(entries: Sequence[Entry]) -> None:
-    """The timeline, newest at the end."""
-    console = output.console()
-    console.print("\n[bold]Timeline[/]")
+    """The timeline, newest at the end; the day stands above its entries."""
+    output.tell("\nTimeline", style="bold")
     if len(entries) > SHOWN:
-        console.print(f"… {len(entries) - SHOWN:,} earlier")
-    output.print_entries([_row(entry) for entry in entries[-SHOWN:]])
+        output.tell(f"… {len(entries) - SHOWN:,} earlier")
+    for day, of_day in groupby(entries[-SHOWN:], key=_day):
+        output.tell(day, style="dim")
+        output.print_entries([_row(entry) for entry in of_day])
 
 
-def _row(entry: Entry) -> tuple[list[str], str]:
-    at_s = entry["at_ms"] / 1000
-    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s)) + f".{entry['at_ms'] % 1000:03d}"
-    cells = [clock, entry["what"].replace("_", " "), output.kebab(entry["kind"]), entry["id"], _words(entry)]
+def _day(entry: Entry) -> str:
+    moment = time.localtime(entry["at_ms"] / 1000)
+    return time.strftime("%Y-%m-%d, %Z", moment)
+
+
+def _row(entry: Entry) -> output.Entry:
+    clock = time.strftime("%H:%M:%S", time.localtime(entry["at_ms"] / 1000)) + f".{entry['at_ms'] % 1000:03d}"
+    cells = [clock, entry["what"].replace("_", " "), output.kebab(entry["kind"]), entry["id"]]
     calls = ", ".join(f"{name} → {said}, {ms} ms" for name, said, ms in entry.get("calls", ()))
-    return cells, calls
+    return cells, [_words(entry), calls]
 
 
 def _words(entry: Entry) -> str:
@@ -71,7 +77,8 @@ def _words(entry: Entry) -> str:
             words = [entry["state"], said if said != entry["state"] else "", f"again after {again}"]
             return ", ".join(word for word in words if word)
         case "replayed":
-            return "whole" if entry.get("whole") else "without what was written since"
+            how = "whole" if entry.get("whole") else "without what was written since"
+            return f"{how}: {entry['reason']}" if entry.get("reason") else how
         case "discarded":
             return str(entry.get("reason", ""))
     return ""
