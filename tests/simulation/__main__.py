@@ -13,9 +13,10 @@ import argparse
 import os
 import sys
 
+from .drawing import draw
 from .fleet import run_fleet
 from .histories import TAIL, explain, play, shrink
-from .script import draw
+from .runs import record
 from .seeds import work
 
 
@@ -29,7 +30,10 @@ def main() -> int:
         return work(range(arguments.seed_from, arguments.seed_to, arguments.step), arguments.until_failure)
     if arguments.seed is not None:
         return _one(arguments.seed, arguments.trace, arguments.shrink)
-    return run_fleet(arguments.seed_from, arguments.histories, arguments.jobs, arguments.until_failure)
+    result = run_fleet(arguments.seed_from, arguments.histories, arguments.jobs, arguments.until_failure)
+    if arguments.record:
+        record(arguments.seed_from, result)
+    return 0 if result.ok else 1
 
 
 def _one(seed: int, trace: bool, smaller: bool) -> int:
@@ -48,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--histories", type=int, default=1_000)
     parser.add_argument("--seed-from", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--record", action="store_true", help="put the run on record in docs/simulation.md")
     parser.add_argument("--until-failure", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="one history only")
     parser.add_argument("--trace", action="store_true", help="tell all that happened in it")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tests.promise import report as kinds
 from tests.promise.report import Violation
 
@@ -77,15 +80,16 @@ def guarded_create(world: World, violation: Violation) -> bool:
 
 
 def one_by_one(world: World, violation: Violation) -> bool:
-    """A fold whose holder died may have been written; its intents then go alone, so that a poisonous one is
-    found. Until the last of them has gone, an earlier value is back."""
-    return violation.kind == kinds.ORDER and any(fault.kind in KILLING for fault in world.faults.struck)
+    """A fold whose holder died may have been written. On its last chance a head goes alone, so that nobody
+    else is blamed; until the others have gone, too, its earlier value is back."""
+    deaths = sum(fault.kind in KILLING for fault in world.faults.struck)
+    return violation.kind == kinds.ORDER and deaths >= max(1, world.script.conditions.max_kills - 1)
 
 
 def a_dead_letters_word(world: World, violation: Violation) -> bool:
     """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered."""
     told = violation.kind == kinds.CONSENT or "superseded" in violation.text
-    return told and bool(world.killed)
+    return told and bool(world.killed or world.erased)
 
 
 def killed_while_reviving(world: World, violation: Violation) -> bool:
@@ -114,10 +118,22 @@ EXCUSES = (
 )
 
 
+def _moves(intent: Mapping[str, Any]) -> bool:
+    return bool(intent["kind"] == "email_change")
+
+
 def has_shared_identity(script: Script) -> bool:
-    """Is one external id named at two addresses, by whomever?"""
+    """Is one external id named at two addresses, by whomever? Or does somebody move from one to another?"""
     named = [(one.intent["email"], one.intent.get("external_id")) for one in script.requests]
     named += [(act.address, act.external_id) for act in script.acts]
+    named += [
+        (one.intent["new_email"], one.intent["email"].strip())
+        for one in script.requests
+        if _moves(one.intent)
+    ]
+    named += [
+        (one.intent["email"], one.intent["email"].strip()) for one in script.requests if _moves(one.intent)
+    ]
     named += [(body["email"], body.get("external_id")) for body in script.before]
     at: dict[str, set[str]] = {}
     for address, external_id in named:

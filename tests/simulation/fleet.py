@@ -9,11 +9,23 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryFile
 from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 EXPLAINED = 3
 """Failures that are told in full."""
@@ -48,36 +60,54 @@ def play_seeds(
     first: int, count: int, jobs: int, *, until_failure: bool = False, show: bool = False, path: str = ""
 ) -> Result:
     """Play `count` seeds from `first` on in `jobs` processes. `path`: where they find the product."""
-    began, result, said = time.monotonic(), Result(), SimpleQueue[tuple[int, str | None]]()
     jobs = max(1, min(jobs, count))
-    errors = [TemporaryFile("w+") for _ in range(jobs)]
-    workers = [
-        _start(first + job, first + count, jobs, until_failure, path, errors[job]) for job in range(jobs)
-    ]
+    with ExitStack() as files:
+        errors = [files.enter_context(TemporaryFile("w+")) for _ in range(jobs)]
+        workers = [
+            _start(first + job, first + count, jobs, until_failure, path, errors[job]) for job in range(jobs)
+        ]
+        result = _heard(workers, count, until_failure, show)
+        for worker, said_last in zip(workers, errors, strict=True):
+            _missing(worker, said_last, result, until_failure)
+    return result
+
+
+def _heard(workers: Sequence[subprocess.Popen[str]], count: int, until_failure: bool, show: bool) -> Result:
+    """Listen to them until all are silent."""
+    began, result, said = time.monotonic(), Result(), SimpleQueue[tuple[int, str | None]]()
     for number, worker in enumerate(workers):
         threading.Thread(target=_listen, args=(number, worker, said), daemon=True).start()
-    progress: dict[int, dict[str, Any]] = {}
-    running = set(range(jobs))
-    while running:
-        number, line = said.get()
-        if line is None:
-            running.discard(number)
-            continue
-        _hear(line, number, progress, result)
-        result.took_s = time.monotonic() - began
-        if show:
-            _show(progress, count, result)
-        if until_failure and result.failures:
-            for worker in workers:
-                worker.terminate()
-    if show and sys.stderr.isatty():
-        print(file=sys.stderr)
-    for one in progress.values():
+    shares: dict[int, dict[str, Any]] = {}
+    running = set(range(len(workers)))
+    with _bar(show) as bar:
+        task = bar.add_task("", total=count, broken=0)
+        while running:
+            number, line = said.get()
+            if line is None:
+                running.discard(number)
+                continue
+            _hear(line, number, shares, result)
+            done = sum(one["done"] for one in shares.values())
+            bar.update(task, completed=done, broken=len(result.failures))
+            if until_failure and result.failures:
+                for worker in workers:
+                    worker.terminate()
+    result.took_s = time.monotonic() - began
+    for one in shares.values():
         result.histories += one["done"]
         result.counts.update(one["counts"])
-    for worker, said_last in zip(workers, errors, strict=True):
-        _missing(worker, said_last, result, until_failure)
     return result
+
+
+def _bar(show: bool) -> Progress:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("histories, broken: {task.fields[broken]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=not show)
 
 
 def _start(
@@ -104,7 +134,7 @@ def _listen(number: int, worker: subprocess.Popen[str], said: SimpleQueue[tuple[
     said.put((number, None))
 
 
-def _hear(line: str, number: int, progress: dict[int, dict[str, Any]], result: Result) -> None:
+def _hear(line: str, number: int, shares: dict[int, dict[str, Any]], result: Result) -> None:
     try:
         word = json.loads(line)
     except ValueError:  # somebody's print
@@ -112,33 +142,23 @@ def _hear(line: str, number: int, progress: dict[int, dict[str, Any]], result: R
     if "seed" in word:
         result.failures.append(word)
     else:
-        progress[number] = word
+        shares[number] = word
 
 
 def _missing(worker: subprocess.Popen[str], errors: IO[str], result: Result, until_failure: bool) -> None:
-    with worker, errors:
+    with worker:
         status = worker.wait()
         errors.seek(0)
         if status not in (0, 1) and not (until_failure and result.failures):
             result.lost.append(f"a process ended with {status}: {errors.read()[-2000:]}")
 
 
-def _show(progress: dict[int, dict[str, Any]], count: int, result: Result) -> None:
-    done = sum(one["done"] for one in progress.values())
-    rate = done / result.took_s if result.took_s else 0.0
-    left_s = (count - done) / rate if rate else 0.0
-    text = f"{done}/{count} histories, {rate:.0f}/s, {left_s:.0f} s left, broken: {len(result.failures)}"
-    end = "\r" if sys.stderr.isatty() else "\n"
-    if sys.stderr.isatty() or done == count or int(result.took_s) % 30 == 0:
-        print(text.ljust(79), end=end, file=sys.stderr, flush=True)
-
-
-def run_fleet(first: int, count: int, jobs: int, until_failure: bool) -> int:
-    """The command: play, show, explain. Its exit status."""
+def run_fleet(first: int, count: int, jobs: int, until_failure: bool) -> Result:
+    """The command: play, show, explain."""
     result = play_seeds(first, count, jobs, until_failure=until_failure, show=True)
     print(result)
     for one in result.failures[:EXPLAINED]:
         seed = str(one["seed"])
         print(f"\n── {sys.executable} -m tests.simulation --seed {seed} --shrink")
         subprocess.run([sys.executable, "-m", "tests.simulation", "--seed", seed, "--shrink"], check=False)
-    return 0 if result.ok else 1
+    return result

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from .drawing import draw
 from .judge import Verdict, judge
-from .script import Script, draw
+from .script import Script
 from .servers import SmallServer
 from .world import World
 
 GARBAGE_EVERY = 100
-"""Histories between two collections: a world is full of circles, and small."""
+"""Histories between two collections: a world is full of circles, and small. What was there before the first
+history stays, so that it is not gone through every time."""
 TAIL = 120
 """Lines of the trace in a failure message."""
 
@@ -32,6 +34,7 @@ def play(script: Script, *, trace: bool = False, server: Any = SmallServer) -> t
 def play_all(seeds: Iterable[int]) -> Iterator[Verdict]:
     """The histories of many seeds."""
     gc.disable()
+    gc.freeze()
     for number, seed in enumerate(seeds):
         yield play(draw(seed))[0]
         if number % GARBAGE_EVERY == 0:
@@ -58,7 +61,7 @@ def _without_some(script: Script, part: str) -> tuple[Script, bool]:
     found, index = False, 0
     while index < len(getattr(script, part)):
         kept = getattr(script, part)
-        candidate = replace(script, **{part: kept[:index] + kept[index + 1 :]})  # type: ignore[arg-type]
+        candidate = replace(script, **{part: kept[:index] + kept[index + 1 :]})
         if play(candidate)[0].violations:
             script, found = candidate, True
         else:

@@ -2,8 +2,10 @@
 
 What can happen to one call, in the words of the script:
 
-    crash_before      its worker dies before anything is sent      crash_in_flight   after sending, before effect
-    crash_after       after the effect, before the answer          freeze_in_flight  its worker stands still
+    crash_before      its worker dies before anything is sent
+    crash_in_flight   after sending, before the effect
+    crash_after       after the effect, before the answer
+    freeze_in_flight  its worker stands still
     dropped           never arrives                                unanswered        takes effect, no answer
     committed_late    takes effect after our time-out, within the tail
     error_before      5xx, nothing done                            error_after       5xx, done all the same

@@ -35,12 +35,17 @@ def judge(world: World) -> Verdict:
     """Call it when the history is over."""
     verdict = Verdict(world.script.seed, list(world.violations))
     outcomes = {told.id: _outcome(world, told) for told in world.accepted.values()}
-    world.killed = {id_ for id_, told in outcomes.items() if told and told.get("reason") == "killed_worker"}
+    world.killed = _buried_for(outcomes, "killed_worker")
+    world.erased = _buried_for(outcomes, "erased")
     verdict.violations += [*_undrained(world), *_unheard_of(world), *_buried_innocents(world)]
     verdict.violations += [*_outdated(world, outcomes), *_mistaken(world, outcomes)]
     verdict.violations += [str(one) for one in _checked(world, outcomes, verdict)]
     verdict.counts.update(faults=len(world.faults.struck), events=world.scheduler.events)
     return verdict
+
+
+def _buried_for(outcomes: dict[str, Any], reason: str) -> set[str]:
+    return {id_ for id_, told in outcomes.items() if told and told.get("reason") == reason}
 
 
 def _outcome(world: World, told: Told) -> dict[str, Any] | None:
@@ -93,9 +98,10 @@ def _buried_innocents(world: World) -> list[str]:
 
 
 def _outdated(world: World, outcomes: dict[str, Any]) -> list[str]:
-    """R96: what is older than its source's newest is not applied."""
+    """R96: what is older than its source's newest is not applied. An erasure forgets what there was."""
     done = [one for one in world.accepted.values() if (outcomes[one.id] or {}).get("result") in APPLIED]
     syncs = [one for one in done if one.intent["kind"] == "contact_sync" and "version" in one.intent]
+    erasures = [one.rank for one in world.accepted.values() if one.intent["kind"] == "contact_erasure"]
     return [
         f"version {later.intent['version']} of {later.id} is applied after {earlier.intent['version']}"
         for later in syncs
@@ -103,6 +109,7 @@ def _outdated(world: World, outcomes: dict[str, Any]) -> list[str]:
         if _same_source(earlier, later)
         and earlier.rank < later.rank
         and earlier.intent["version"] > later.intent["version"]
+        and not any(earlier.rank < rank < later.rank for rank in erasures)
     ]
 
 
@@ -169,12 +176,41 @@ def _may_be_dead(world: World, one: Accepted) -> bool:
     if one.result != "rejected":
         return False
     reason = (one.outcome or {}).get("reason")
+    if one.intent["kind"] in ("email_change", "contact_erasure") and reason in ("address_taken", "ambiguous"):
+        return True
+    if reason == "erased":
+        return _left(world, one, ("contact_erasure",), later=True)
     if reason == "killed_worker":
         return True  # whether there were dead workers enough is asked elsewhere
     if reason == "address_taken":
         theirs = one.address in world.meddlers.touched or _identities(world) > 1
         return theirs or _keeps_a_minted_id(world, one.address)
-    return reason == "not_restorable" and one.address in world.meddlers.touched
+    gone = one.address in world.meddlers.touched or _left(world, one, _LEAVING, later=False)
+    acted = {act.external_id for act in world.script.acts} - {None}
+    return reason == "not_restorable" and (gone or one.external_id in acted)
+
+
+_LEAVING = ("contact_erasure", "email_change")
+"""What leaves behind somebody who cannot come back: deleted for ever, or merged into another."""
+
+
+def _left(world: World, one: Accepted, kinds: tuple[str, ...], *, later: bool) -> bool:
+    """Was there an intent of these kinds about the same person, accepted later or earlier?"""
+    there = [
+        told
+        for told in world.accepted.values()
+        if told.intent["kind"] in kinds
+        and (one.address in _addresses(told.intent) or _names_the_same(one, told.intent))
+    ]
+    return any((told.rank > one.rank) is later for told in there if told.rank != one.rank)
+
+
+def _names_the_same(one: Accepted, intent: dict[str, Any]) -> bool:
+    return one.external_id is not None and one.external_id == intent.get("external_id")
+
+
+def _addresses(intent: dict[str, Any]) -> set[str]:
+    return {intent[name].strip().lower() for name in ("email", "new_email") if name in intent}
 
 
 def _keeps_a_minted_id(world: World, address: str) -> bool:

@@ -1,8 +1,9 @@
-"""Does the simulation bite? `python -m tests.simulation.mutants` puts every deliberate fault into a copy of the
-product, one at a time, and tells how many histories it takes to notice. Exits with 1 if one goes unnoticed.
+"""Does the simulation bite? `python -m tests.simulation.mutants` puts every deliberate fault into a copy of
+the product, one at a time, and tells how many histories it takes to notice. Exits with 1 if one survives.
 
-    --names belief-never-expires,…   only these      --histories 3000   at most so many each
+    --names belief-never-expires,…   only these       --histories 3000   at most so many each
     --seed-from 0                    begin elsewhere  --recorded         only the seeds on record
+    --write                          put what was found on record, and into docs/simulation.md
 """
 
 from __future__ import annotations
@@ -10,22 +11,34 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .faults_in_code import CODE_FAULTS, SIMULATION, CodeFault
+from tests.faults import SIMULATION, CodeFault, faulty
+
+from .faults_in_code import CODE_FAULTS
 from .fleet import play_seeds
 
 ROOT = Path(__file__).parents[2]
 RECORD = Path(__file__).with_name("caught.json")
-"""Fault → a seed that notices it."""
+PAGE = ROOT / "docs" / "simulation.md"
 MOST_HISTORIES = 4_000
+WORDS = 90
+"""Characters of a violation that are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is on record of a fault."""
+
+    seed: int
+    """A history that notices it: so many went by before, from seed 0 on."""
+    what: str
+    """What it notices first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +58,8 @@ class Catch:
 
     def __str__(self) -> str:
         after = f"{self.histories}" if self.seed is None else f"{self.histories} (seed {self.seed})"
-        return f"{self.fault.name:30} {'caught' if self.caught else 'SURVIVED':9} {after:22} {self.what[:90]}"
-
-
-@contextmanager
-def faulty(fault: CodeFault) -> Iterator[Path]:
-    """A copy of the product with the fault in it. Raises if the text to replace is not there exactly once."""
-    with tempfile.TemporaryDirectory(prefix="onelane-mutant-") as folder:
-        for package in ("worker", "producers"):
-            shutil.copytree(
-                ROOT / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__")
-            )
-        for edit in fault.edits:
-            _apply(Path(folder) / edit.file, edit.old, edit.new, fault.name)
-        yield Path(folder)
-
-
-def _apply(file: Path, old: str, new: str, name: str) -> None:
-    text = file.read_text("utf-8")
-    if text.count(old) != 1:
-        raise LookupError(f"{name}: {old!r} stands {text.count(old)} times in {file.name}, not once")
-    file.write_text(text.replace(old, new), "utf-8")
+        verdict = "caught" if self.caught else "SURVIVED"
+        return f"{self.fault.name:30} {verdict:9} {after:22} {self.what[:WORDS]}"
 
 
 def hunt(fault: CodeFault, first: int, histories: int, jobs: int) -> Catch:
@@ -94,9 +88,32 @@ def _by_test(fault: CodeFault, folder: Path) -> Catch:
     return Catch(fault, 0, None, fault.catcher if done.returncode == 1 else "")
 
 
-def recorded() -> dict[str, int]:
-    """Fault → a seed that has noticed it before."""
-    return dict(json.loads(RECORD.read_text("utf-8"))) if RECORD.exists() else {}
+def recorded() -> dict[str, Found]:
+    """Fault → how it has been noticed before."""
+    told = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
+    return {name: Found(**found) for name, found in told.items()}
+
+
+def record(known: Mapping[str, Found]) -> None:
+    """Put it on record."""
+    told = {name: asdict(found) for name, found in sorted(known.items())}
+    RECORD.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    begin, end = "<!-- faults -->\n", "<!-- /faults -->"
+    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}{as_table(known)}\n{end}{after}", "utf-8")
+
+
+def as_table(known: Mapping[str, Found]) -> str:
+    """The record as a page shows it."""
+    rows = [
+        "| fault | what is done | by seed | noticed as |",
+        "| ----- | ------------ | ------: | ---------- |",
+    ]
+    for fault in CODE_FAULTS:
+        found = known[fault.name]
+        rows.append(f"| `{fault.name}` | {fault.about} | {found.seed} | {found.what.replace('|', '/')} |")
+    return "\n".join(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,18 +124,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'fault':30} {'':9} {'after histories':22} noticed as")
     for fault in (one for one in CODE_FAULTS if one.name in names):
         if asked.recorded:
-            catch = hunt(fault, known[fault.name], 1, 1)
+            catch = hunt(fault, known[fault.name].seed, 1, 1)
         else:
             catch = hunt(fault, asked.seed_from, asked.histories, asked.jobs)
         print(catch, flush=True)
         if not catch.caught:
             survivors.append(fault.name)
         elif catch.seed is not None:
-            known[fault.name] = catch.seed
+            known[fault.name] = Found(catch.seed, _plain(catch.what))
     if asked.write:
-        RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", "utf-8")
+        record(known)
     print(f"{len(names) - len(survivors)} of {len(names)} caught", *survivors)
     return 1 if survivors else 0
+
+
+def _plain(what: str) -> str:
+    """A violation without its moment, short enough for a table."""
+    text = re.sub(r"^at [\d.]+: ", "", what)
+    return text if len(text) <= WORDS else f"{text[:WORDS]}…"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 from producers import keyspace
 
+from .lua import Interpreter
 from .network import Network
 from .scheduler import Process
-from .small_redis import COMMANDS, Data, Interpreter
+from .small_redis import COMMANDS, Data
 
 Words = dict[str, str]
 CHECK = b"settle_check"
@@ -30,6 +31,8 @@ class Server(Protocol):
     def get(self, key: str) -> str | None: ...
 
     def replace(self, key: str, value: str) -> None: ...
+
+    def delete(self, key: str) -> int: ...
 
     def lrange(self, key: str) -> list[str]: ...
 
@@ -72,6 +75,9 @@ class SmallServer:
     def replace(self, key: str, value: str) -> None:
         COMMANDS["SET"](self.data, key.encode(), value.encode(), b"KEEPTTL")
 
+    def delete(self, key: str) -> int:
+        return int(COMMANDS["DEL"](self.data, key.encode()))
+
     def lrange(self, key: str) -> list[str]:
         return [value.decode() for value in self.data.get(key.encode()) or ()]
 
@@ -85,7 +91,7 @@ class SmallServer:
             for key, value in self.data.keys.items()
             if key.startswith(prefix)
         }
-        return {id_ for id_, value in found.items() if not _is_check(value)}
+        return {id_ for id_, value in found.items() if not _is_own(id_, value)}
 
 
 class FakeServer:
@@ -122,6 +128,9 @@ class FakeServer:
     def replace(self, key: str, value: str) -> None:
         self._redis.set(key, value, keepttl=True)
 
+    def delete(self, key: str) -> int:
+        return int(self._redis.delete(key))
+
     def lrange(self, key: str) -> list[str]:
         return list(self._redis.lrange(key, 0, -1))
 
@@ -130,15 +139,15 @@ class FakeServer:
 
     def intents(self, partition: str) -> set[str]:
         prefix = keyspace.intent_prefix(partition)
-        return {
-            key.removeprefix(prefix)
-            for key in self._redis.keys(f"{prefix}*")
-            if not _is_check({name.encode(): text.encode() for name, text in self.hgetall(key).items()})
-        }
+        found = {key.removeprefix(prefix): self.hgetall(key) for key in self._redis.keys(f"{prefix}*")}
+        encoded = {id_: {k.encode(): v.encode() for k, v in value.items()} for id_, value in found.items()}
+        return {id_ for id_, value in encoded.items() if not _is_own(id_, value)}
 
 
-def _is_check(record: dict[bytes, bytes]) -> bool:
-    return CHECK in record.get(b"payload", b"") or record.get(b"kind") == CHECK
+def _is_own(intent_id: str, record: dict[bytes, bytes]) -> bool:
+    """Did the product enqueue it for itself: a settle check, or the place that a change of address keeps?"""
+    is_gate = record.get(b"change") not in (None, intent_id.encode())
+    return is_gate or CHECK in record.get(b"payload", b"") or record.get(b"kind") == CHECK
 
 
 class Client:
@@ -153,19 +162,50 @@ class Client:
         name = _name_of(text)
 
         def run(keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> list[str]:
-            keys, args = list(keys), list(args)
-            return self._call(name, lambda: self._server.run(text, keys, args))
+            given_keys, given_args = list(keys), list(args)
+            words: list[str] = self._call(name, lambda: self._server.run(text, given_keys, given_args))
+            return words
 
         return run
 
     def hgetall(self, key: str) -> Words:
-        return self._call("hgetall", lambda: self._server.hgetall(key))
+        found: Words = self._call("hgetall", lambda: self._server.hgetall(key))
+        return found
 
-    def hmget(self, key: str, fields: Sequence[str]) -> list[str | None]:
-        return self._call("hmget", lambda: self._server.hmget(key, fields))
+    def eval(self, text: str, numkeys: int, *words: Any) -> list[str]:
+        """A script by its text."""
+        return self.register_script(text)(words[:numkeys], words[numkeys:])
+
+    def zscore(self, key: str, member: str) -> float | None:
+        found: float | None = self._call("zscore", lambda: self._server.scores(key).get(member))
+        return found
+
+    def zrange(self, key: str, first: int, last: int, withscores: bool) -> list[tuple[str, float]]:
+        assert withscores, "only what the store uses"
+        scores: dict[str, float] = self._call("zrange", lambda: self._server.scores(key))
+        found = sorted(scores.items(), key=lambda pair: (pair[1], pair[0]))
+        return found[first : None if last == -1 else last + 1]
+
+    def lrange(self, key: str, first: int, last: int) -> list[str]:
+        assert (first, last) == (0, -1), "only what the store uses"
+        found: list[str] = self._call("lrange", lambda: self._server.lrange(key))
+        return found
+
+    def hget(self, key: str, field: str) -> str | None:
+        return self.hmget(key, [field])[0]
+
+    def delete(self, key: str) -> int:
+        found: int = self._call("del", lambda: self._server.delete(key))
+        return found
+
+    def hmget(self, key: str, *names: Any) -> list[str | None]:
+        fields = [field for name in names for field in ([name] if isinstance(name, str) else name)]
+        found: list[str | None] = self._call("hmget", lambda: self._server.hmget(key, fields))
+        return found
 
     def get(self, key: str) -> str | None:
-        return self._call("get", lambda: self._server.get(key))
+        found: str | None = self._call("get", lambda: self._server.get(key))
+        return found
 
     def pipeline(self, transaction: bool) -> _Pipeline:
         assert not transaction
@@ -176,7 +216,7 @@ class Client:
         while True:
             pipe = _Transaction(self)
             change(pipe)
-            if not pipe.queued or self._call("exec", lambda pipe=pipe: self._commit(pipe)):
+            if not pipe.queued or self._call("exec", partial(self._commit, pipe)):
                 return
 
     def _commit(self, pipe: _Transaction) -> bool:
@@ -210,7 +250,8 @@ class _Pipeline:
 
     def execute(self) -> list[Any]:
         server = self._client._server
-        return self._client._call("pipeline", lambda: [read(server) for read in self._reads])
+        found: list[Any] = self._client._call("pipeline", lambda: [read(server) for read in self._reads])
+        return found
 
 
 class _Transaction:

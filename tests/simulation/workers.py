@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -179,23 +179,19 @@ class Worker:
             timing=settings.timing,
             clock=clock,
         )
-        self.timer = DueTimer(store, breaker.look, broker.publish, lambda: broker.empty_queues(), TIMER_S)
+        self.timer = DueTimer(store, breaker.look, broker.publish, broker.lengths, TIMER_S)
 
     def serve(self, turn: Turn) -> None:
         """One turn, as a Celery task does it."""
-        try:
+        with suppress(RedisError):  # the task fails; the lane is due when its lease ends
             worker.turn.serve(self._dependencies, turn.lane, turn.queue, turn.seq, Nobody())
-        except RedisError:
-            pass  # the task fails; the lane is due when its lease ends
         self.turns.remove(turn)
         self.free += 1
 
     def look(self) -> None:
         """One tick of the due timer."""
-        try:
+        with suppress(RedisError):
             self.timer.tick()
-        except RedisError:
-            pass
 
 
 class Broker:
@@ -238,6 +234,6 @@ class Broker:
         self.waiting.remove(chosen)
         return chosen
 
-    def empty_queues(self) -> frozenset[QueueName]:
-        full = {turn.queue for turn in self.waiting}
-        return frozenset(queue for queue in keyspace.QUEUES if queue not in full)
+    def lengths(self) -> dict[QueueName, int]:
+        """How many turns wait in each queue."""
+        return {queue: sum(turn.queue == queue for turn in self.waiting) for queue in keyspace.QUEUES}

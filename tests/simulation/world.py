@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ import worker.timer
 import worker.turn
 from producers import keyspace
 from producers.errors import DedupeMismatch
+from producers.identity import lane_id
 from producers.settings import QueueSettings
-from producers.submission import SUBMIT_SCRIPT, Submission, prepare
+from producers.submission import GATE_SCRIPT, SUBMIT_SCRIPT, Submission, prepare
 from worker.core import operations as op
 from worker.intercom.wire import Request as Wire
 from worker.sandbox.rules import Sandbox
@@ -73,6 +75,8 @@ class World:
         self.accepted: dict[str, Told] = {}
         self.killed: set[str] = set()
         """Intents that became dead letters because their workers died; known at the end."""
+        self.erased: set[str] = set()
+        """Dead letters whose reason went with the person; known at the end."""
         dice = Random(f"world/{script.seed}")
         random.seed(f"product/{script.seed}")  # the product's own dice
         self.dice = dice
@@ -118,9 +122,9 @@ class World:
         self.meddlers.prepare(ATTRIBUTE)
         self.scheduler.now = float(START_S)
         for request in self.script.requests:
-            self.scheduler.at(START_S + request.at_s, lambda request=request: self._enqueue(request))
+            self.scheduler.at(START_S + request.at_s, partial(self._enqueue, request))
         for act in self.script.acts:
-            self.scheduler.at(START_S + act.at_s, lambda act=act: self.meddlers.act(act))
+            self.scheduler.at(START_S + act.at_s, partial(self.meddlers.act, act))
         try:
             self.scheduler.run()
         finally:
@@ -152,6 +156,8 @@ class World:
         submission = prepare(request.intent, SETTINGS)
         payload = submission.args[2]
         self.laws.watch(submission.lane)
+        if submission.new_address is not None:
+            self.laws.watch(lane_id(submission.new_address))
 
         def effect() -> list[str]:
             reply = self.server.run(SUBMIT_SCRIPT, submission.keys, submission.args)
@@ -159,14 +165,22 @@ class World:
             return reply
 
         def answered(reply: list[str]) -> None:
-            with suppress(DedupeMismatch):
-                _, turn = submission.accepted(reply)
-                if turn is not None:
-                    self.broker.publish(turn)
+            gate = submission.gate(reply)
+            if gate is None:
+                self._publish(submission, reply)
+                return
+            place = partial(self.server.run, GATE_SCRIPT, gate.keys, gate.args)
+            self.network.submit(place, lambda _: self._publish(submission, reply))
 
         if self.trace.on:
             self._note("producer", submission.intent_id, payload)
         self.network.submit(effect, answered)
+
+    def _publish(self, submission: Submission, reply: list[str]) -> None:
+        with suppress(DedupeMismatch):
+            _, turn = submission.accepted(reply)
+            if turn is not None:
+                self.broker.publish(turn)
 
     def _accept(self, reply: list[str], submission: Submission, payload: str) -> None:
         if reply[0] == "accepted" and submission.intent_id not in self.accepted:
@@ -199,8 +213,7 @@ class World:
             chosen, turn = self.dice.choice(able), self.broker.take()
             chosen.free -= 1
             chosen.turns.append(turn)
-            serve: Callable[[], None] = lambda chosen=chosen, turn=turn: self._serve(chosen, turn)  # noqa: E731
-            self.scheduler.spawn(chosen.process, serve, turn.lane)
+            self.scheduler.spawn(chosen.process, partial(self._serve, chosen, turn), turn.lane)
 
     def _serve(self, chosen: Worker, turn: Any) -> None:
         chosen.serve(turn)
@@ -216,7 +229,7 @@ class World:
         dead = next(one for one in self.workers if one.process is process)
         for turn in dead.turns:
             if self.dice.random() < 0.5:
-                self.scheduler.after(self.dice.uniform(0.1, 30), lambda turn=turn: self.broker.put(turn))
+                self.scheduler.after(self.dice.uniform(0.1, 30), partial(self.broker.put, turn))
         self.scheduler.after(self.dice.uniform(*RESTART_S), lambda: self._restart(dead))
 
     def _restart(self, dead: Worker) -> None:
