@@ -13,9 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich.console import Console
+
+from tests.promise.checker import check
+
+from .evidence import load
 from .run import Options, run
 from .scale import LONG, SHORT
-from .table import as_json, text
+from .table import PAPER_WIDTH, as_json, show, text
 
 REPORT_EVERY_S = 5.0
 
@@ -47,6 +52,12 @@ def _options(arguments: argparse.Namespace) -> Options:
     return Options(scale, seed, arguments.appendfsync)
 
 
+def _judge(evidence: Path, as_data: bool) -> int:
+    report = check(*load(evidence))
+    print(json.dumps(report.as_json()) if as_data else report)
+    return 0 if report.ok else 1
+
+
 def main() -> int:
     """Run; print the table; 0 or 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -54,8 +65,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="plays the same schedule again")
     parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--folder", type=Path, help="where logs and evidence go")
+    parser.add_argument("--folder", type=Path, help="where logs, evidence and the result go")
+    parser.add_argument("--judge", type=Path, metavar="EVIDENCE", help="judge what an earlier run left")
     arguments = parser.parse_args()
+    if arguments.judge:
+        return _judge(arguments.judge, arguments.json)
     options = _options(arguments)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="onelane-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +78,12 @@ def main() -> int:
     print(f"seed {options.seed}, logs in {folder}", file=sys.stderr, flush=True)
     result = run(options, folder, Progress())
     sys.stderr.write("\n")
-    print(json.dumps(as_json(result), default=str) if arguments.json else text(result))
+    (folder / "result.json").write_text(json.dumps(as_json(result), indent=1))
+    (folder / "table.txt").write_text(text(result) + "\n")
+    if arguments.json:
+        print(json.dumps(as_json(result)))
+    else:
+        show(result, Console(highlight=False, width=None if sys.stdout.isatty() else PAPER_WIDTH))
     return 0 if result.ok else 1
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from tests.promise.history import Accepted, Declared, Span
 
 Json = dict[str, Any]
+_TOLD = ("commit_window_s", "frozen_slack_s", "newsletter_types")
 
 
 def dump(
     path: Path, accepted: list[Accepted], contacts: list[Json], requests: list[Json], declared: Declared
 ) -> None:
     """Write everything that the checker was given."""
-    told = {name: getattr(declared, name) for name in ("commit_window_s", "newsletter_types")}
+    told = {name: getattr(declared, name) for name in _TOLD}
     spans = {name: [asdict(span) for span in getattr(declared, name)] for name in ("frozen", "rollbacks")}
     evidence = {
         "accepted": [asdict(one) for one in accepted],
@@ -36,6 +37,7 @@ def load(path: Path) -> tuple[list[Accepted], list[Json], list[Json], Declared]:
         frozen=tuple(Span(**span) for span in told["frozen"]),
         rollbacks=tuple(Span(**span) for span in told["rollbacks"]),
         commit_window_s=told["commit_window_s"],
+        frozen_slack_s=told["frozen_slack_s"],
         newsletter_types=tuple(told["newsletter_types"]),
     )
     accepted = [Accepted(**one) for one in evidence["accepted"]]

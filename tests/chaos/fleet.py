@@ -6,6 +6,7 @@ The lanes and the broker are in one Valkey and have a proxy each: what is done t
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from contextlib import ExitStack
@@ -25,7 +26,8 @@ from .proxy import Proxy
 from .scale import FAULTS, INDEX_LAG_S, LOST_LANE_REPLIES, SETTINGS, Scale
 from .worklist import ATTRIBUTES, Writer
 
-START_S = 30.0
+START_S = 90.0
+"""Patience with a process that starts: 1 s on a quiet machine, 12 s have been seen on a crowded one."""
 FOR_EVER = 10**9
 _LANE_SCRIPTS = (b":answer:", b":ext:", b":dedupe:")
 """Words that stand in calls of the scripts under the lease, of the leaf's, and of submit."""
@@ -47,6 +49,7 @@ class Fleet:
         self.workers: list[Program] = []
         self.producers: list[Program] = []
         self.began = 0.0
+        self._pace = folder / "pace"
         self._seed = seed
         self._durable = durable
         self._stack = ExitStack()
@@ -115,7 +118,7 @@ class Fleet:
             raise RuntimeError(f"{worker.name} ended by itself, see {worker.log}")
         return time.time()
 
-    def await_consumers(self, timeout_s: float = 20.0) -> bool:
+    def await_consumers(self, timeout_s: float = START_S) -> bool:
         """Wait until every worker listens to the broker: after a broken connection Celery takes its time."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -143,12 +146,23 @@ class Fleet:
         for number, items in enumerate(worklists):
             worklist, journal = self.worklist(number), self.journal(number)
             worklist.write_text("".join(json.dumps(asdict(item)) + "\n" for item in items))
-            args = ["-m", "tests.chaos.producer", str(worklist), str(journal), str(self.began)]
+            where = [str(path) for path in (worklist, journal, self._pace)]
+            args = ["-m", "tests.chaos.producer", *where, str(self.began)]
             name, urls = f"producer{number}", {"REDIS_URL": self.redis_url, "BROKER_URL": self.broker_url}
             program = Program(name, args, environment(urls), self.folder / f"{name}.log")
             self._stack.callback(program.end)
             program.start()
             self.producers.append(program)
+
+    def let_producers_go_to(self, at_s: float) -> None:
+        """They send what is planned up to then (seconds after the start), and wait."""
+        told = self._pace.with_suffix(".new")
+        told.write_text(str(at_s))
+        told.replace(self._pace)  # at no moment is there half a number
+
+    def stages(self) -> list[list[int]]:
+        """The processes that a turn passes through; it passes our own in a proxy."""
+        return [[one.pid for one in self.workers if one.pid], [self.valkey.pid], [os.getpid()]]
 
     def worklist(self, number: int) -> Path:
         """What a producer was told to do."""

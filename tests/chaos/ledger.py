@@ -43,7 +43,7 @@ class Ledger:
 
 def read(fleet: Fleet) -> Ledger:
     """After the run: every receipt with its outcome, in accepted order."""
-    receipts, planned = _receipts(fleet)
+    receipts, unsent = _receipts(fleet)
     with ContactQueue.from_url(fleet.valkey.url) as queue:
         statuses = {one.id: queue.status(one.id) for one in receipts}
     by_address: defaultdict[str, list[Receipt]] = defaultdict(list)
@@ -51,21 +51,22 @@ def read(fleet: Fleet) -> Ledger:
         by_address[normal(one.intent["email"])].append(one)
     accepted = [row for group in by_address.values() for row in _ranked(group, statuses)]
     poison = frozenset(one.id for one in receipts if is_poison(one.intent))
-    return Ledger(accepted, poison, planned - len(receipts))
+    return Ledger(accepted, poison, unsent)
 
 
 def _receipts(fleet: Fleet) -> tuple[list[Receipt], int]:
+    """All receipts, and the number of intents without one. What Redis lost and was sent again has two."""
     found: dict[str, Receipt] = {}
-    keys: set[str] = set()
+    planned: set[str] = set()
     for producer in range(len(fleet.producers)):
         place = 0
         for intents, note in _pairs(fleet, producer):
-            keys.update(intent["dedupe_key"] for intent in intents)
+            planned.update(intent["dedupe_key"] for intent in intents)
             noted = zip(note["ids"], note["accepted_at"], strict=True) if note else ()
             for intent, (intent_id, at) in zip(intents, noted, strict=note is not None):
                 place += 1
                 found.setdefault(intent_id, Receipt(intent_id, intent, producer, place, at))
-    return list(found.values()), len(keys)
+    return list(found.values()), len(planned - {one.intent["dedupe_key"] for one in found.values()})
 
 
 def _pairs(fleet: Fleet, producer: int) -> Iterator[tuple[list[Json], Any]]:

@@ -1,25 +1,38 @@
-"""How much of a stretch of time this machine was too busy to be judged."""
+"""How much of a delay was the machine's: time in which our own processes could have run and were not let.
+
+The kernel counts it for every thread (`/proc/<pid>/task/<tid>/schedstat`, second number). A turn passes from
+process to process, one after the other, so of each stage the thread that waited longest counts, and the
+stages are added up. What other programs of this machine suffer says nothing about us and is not counted.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_right
-from math import inf
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-_PRESSURE = Path("/proc/pressure/cpu")
+Stages = Sequence[Collection[int]]
+"""Process ids, put together where they stand side by side and a turn passes through one of them."""
+Waits = dict[int, float]
+"""Thread id → seconds without a processor since the thread began."""
 
 
 class Clock:
-    """The time, and how much of it some process that could run had to wait for a processor."""
+    """The time, and what our processes had waited by then."""
 
-    def __init__(self) -> None:
-        self._looks: list[tuple[float, float]] = []
+    def __init__(self, stages: Callable[[], Stages]) -> None:
+        self._stages = stages
+        self._looks: list[tuple[float, list[Waits]]] = []
         self.look()
 
     def look(self) -> float:
         """Now (epoch seconds)."""
-        self._looks.append((time.time(), _starved_s()))
+        waits = [_merged(stage) for stage in self._stages()]
+        self._looks.append((time.time(), waits))
         return self.now
 
     @property
@@ -27,15 +40,30 @@ class Clock:
         """The time of the last look."""
         return self._looks[-1][0]
 
-    def starved_since(self, at: float) -> float:
-        """Seconds of want from `at` to the last look."""
-        first = max(0, bisect_right(self._looks, (at, inf)) - 1)
-        return self._looks[-1][1] - self._looks[first][1]
+    def waited_since(self, at: float) -> float:
+        """Seconds without a processor from `at`, or the look before it, to the last look.
+
+        Whoever looks may be kept waiting, too: the look after `at` may be the last one.
+        """
+        first = max(0, bisect_right([when for when, _ in self._looks], at) - 1)
+        earlier = dict(chain.from_iterable(waits.items() for waits in self._looks[first][1]))
+        return sum(_longest(stage, earlier) for stage in self._looks[-1][1])
 
 
-def _starved_s() -> float:
-    """Seconds of want since the machine's start; always 0 where the kernel does not count them."""
-    try:
-        return float(_PRESSURE.read_text().split("total=")[1].split()[0]) / 1e6
-    except (OSError, IndexError):
-        return 0.0
+def _longest(stage: Waits, earlier: Waits) -> float:
+    return max((waited - earlier.get(thread, 0.0) for thread, waited in stage.items()), default=0.0)
+
+
+def _merged(pids: Collection[int]) -> Waits:
+    return {thread: waited for pid in pids for thread, waited in waits_of(pid).items()}
+
+
+def waits_of(pid: int) -> Waits:
+    """Of every thread of a process; empty if it is gone, or where the kernel does not count."""
+    found: Waits = {}
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError, IndexError):
+                text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text()
+                found[int(thread)] = int(text.split()[1]) / 1e9
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,8 +22,10 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 POLL_S = 0.02
-WRITTEN_WITHIN_S = 0.05
-"""Between the clock that a script of Valkey reads and its bytes in the file, at most."""
+PORTS = range(20_000, 30_000)
+"""Below those that the system gives to outgoing connections: a server that was away needs its own again."""
+_ACCEPTED_MS = re.compile(rb"\$2\r\nat\r\n\$13\r\n(\d{13})\r\n")
+"""In the append-only file: when an intent was accepted."""
 
 
 class NotInTime(Exception):
@@ -40,10 +44,11 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
@@ -77,6 +82,11 @@ class Program:
     def exit_code(self) -> int | None:
         """None while it runs, or before it was started."""
         return None if self._process is None else self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        """0 before it was started."""
+        return 0 if self._process is None else self._process.pid
 
     @property
     def running(self) -> bool:
@@ -140,7 +150,10 @@ class Valkey:
     def start(self) -> None:
         """Serve what the directory holds."""
         self._sizes.clear()
+        port = self._server._desired_port
         self._server.start()
+        if self._server.port != port:
+            raise RuntimeError(f"somebody took port {port} from Valkey")
         if not self._watch.is_alive():
             self._watch.start()
 
@@ -153,19 +166,31 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """0 while it does not run."""
+        process = self._server._process  # it does not tell otherwise
+        return 0 if process is None else int(process.pid)
+
     def kill(self, lost_s: float = 0.0) -> float:
         """SIGKILL. With `lost_s` also the power: what was appended in the last so many seconds is gone.
 
-        Returns when the oldest lost byte was written, at the earliest (epoch seconds).
+        Returns when the oldest lost intent was accepted (epoch seconds), or the lost bytes begin.
         """
+        process = self._server._process
         self._server.terminate()
+        process.wait()  # `terminate` waits for a second only
         killed_at = time.time()
         if not lost_s:
             return killed_at
         kept = [(at, size) for at, size in self._sizes if at <= killed_at - lost_s]
         kept_at, size = kept[-1] if kept else self._sizes[0]
-        os.truncate(self._appended, size)
-        return kept_at - WRITTEN_WITHIN_S
+        with self._appended.open("rb+") as file:
+            file.seek(size)
+            lost = file.read()
+            file.truncate(size)
+        # A busy machine may let time pass between a script's look at the clock and its bytes in the file.
+        return min([kept_at, *(int(ms) / 1000 for ms in _ACCEPTED_MS.findall(lost))])
 
     def _note_sizes(self) -> None:
         """Remember how long the file was when: a power failure goes back to such a moment."""

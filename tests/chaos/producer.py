@@ -1,8 +1,9 @@
-"""`python -m tests.chaos.producer WORKLIST JOURNAL START`: one producer, as a service would be one.
+"""`python -m tests.chaos.producer WORKLIST JOURNAL PACE START`: one producer, as a service would be one.
 
 It takes its intents from a list (its own database, so to speak) and notes every receipt in a journal. Killed
 and started again, it goes on behind the last note; what was under way is sent again under its dedupe key.
-It never gives an intent up: Redis that is away is waited for, and so is a queue that is full.
+It never gives an intent up: Redis that is away is waited for, and so is a queue that is full. PACE names a
+file that says how far in time it may go: what is done to the system must meet a system at work.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import TextIO
 from producers import ContactQueue, QueueFull, QueueSettings, QueueUnavailable, Receipt
 
 ENQUEUE_TIMEOUT_S = 2.0
-PENDING_MAX = 96
+PENDING_MAX = 48
 """Most waiting intents: a lane that only waits for its turn in a long line says nothing about recovery."""
-PAUSE_S = 0.05
+PAUSE_S = 0.02
 
 
-def main(worklist: Path, journal: Path, began: float) -> None:
+def main(worklist: Path, journal: Path, pace: Path, began: float) -> None:
     """Work the list off."""
     done = sum(1 for line in journal.read_text().splitlines() if line) if journal.exists() else 0
     items = [json.loads(line) for line in worklist.read_text().splitlines()]
@@ -29,9 +30,10 @@ def main(worklist: Path, journal: Path, began: float) -> None:
     queue = ContactQueue(settings)
     with queue, journal.open("a") as notes:
         for item in items[done:]:
-            time.sleep(max(0.0, began + item["at_s"] - time.time()))
-            receipts = _send(queue, item["intents"])
-            _note(notes, receipts, [_accepted_at(queue, receipt) for receipt in receipts])
+            while time.time() < began + item["at_s"] or item["at_s"] > float(pace.read_text()):
+                time.sleep(PAUSE_S)
+            receipts, answered_at = _send(queue, item["intents"]), time.time()
+            _note(notes, receipts, [_accepted_at(queue, receipt, answered_at) for receipt in receipts])
 
 
 def _send(queue: ContactQueue, intents: list[dict[str, object]]) -> list[Receipt]:
@@ -44,13 +46,13 @@ def _send(queue: ContactQueue, intents: list[dict[str, object]]) -> list[Receipt
             print(f"again: {error}", flush=True)
 
 
-def _accepted_at(queue: ContactQueue, receipt: Receipt) -> float:
-    """By Redis' clock, if it can still tell."""
+def _accepted_at(queue: ContactQueue, receipt: Receipt, answered_at: float) -> float:
+    """By Redis' clock, if it can still tell; else by ours, when the receipt came."""
     try:
         status = queue.status(receipt.id)
     except QueueUnavailable:
         status = None
-    return time.time() if status is None else status.accepted_at.timestamp()
+    return answered_at if status is None else status.accepted_at.timestamp()
 
 
 def _note(notes: TextIO, receipts: list[Receipt], accepted_at: list[float]) -> None:
@@ -60,4 +62,4 @@ def _note(notes: TextIO, receipts: list[Receipt], accepted_at: list[float]) -> N
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]))

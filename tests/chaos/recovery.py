@@ -1,9 +1,14 @@
 """How soon lanes move again after a kill.
 
 At the kill every lane with waiting intents is photographed. It has moved once anything of it is different
-that only a living holder changes: fence, head, lease, open write. A lane that cannot move yet is given its
-time: a write that may still commit, a retry or a reconciliation that is not due. One whose turn stands in the
-broker's queue was not touched by the kill: it waits for its place in the line as before, and is not judged.
+that only a living holder changes: fence, head, lease, open write. A lane can move one lease after a worker
+was there, and, if a write of it may still commit or its retry has its time, not before that. It must have
+moved one second later.
+
+A lane whose turn stands in the broker's queue was not touched by the kill: it waits for its place in the line
+as before. It is watched, too, but the line's length is not the kill's doing.
+
+What the machine owes is taken off the delay before it is judged, and shown beside it: see `noise`.
 """
 
 from __future__ import annotations
@@ -16,11 +21,12 @@ from redis import Redis
 
 from producers import keyspace
 
-from .noise import Clock
+from .noise import Clock, Stages
 from .scale import LEASE_S
 
-LOOK_EVERY_S = 0.02
-BOUND_S = LEASE_S + 1.0
+LOOK_EVERY_S = 0.05
+SLACK_S = 1.0
+BOUND_S = LEASE_S + SLACK_S
 _FIELDS = ("fence", "until", "commit")
 Picture = tuple[str | None, ...]
 
@@ -33,6 +39,24 @@ class Waiting:
     picture: Picture
     free_at: float
     """When it may be served again at the earliest, apart from its lease (epoch seconds; 0: at once)."""
+    kept_by: str
+
+    def __str__(self) -> str:
+        return f"{self.lane} ({self.kept_by})"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What was done, and how to look at what comes of it."""
+
+    redis: Redis
+    event: str
+    killed_at: float
+    """Epoch seconds."""
+    ready_at: Callable[[], float | None]
+    """Since when a worker is there."""
+    stages: Callable[[], Stages]
+    """The processes that a turn passes through."""
 
 
 @dataclass(slots=True)
@@ -40,28 +64,41 @@ class Recovery:
     """How it went after one kill. Seconds."""
 
     event: str
-    lanes: int = 0
-    queued: int = 0
-    """Lanes beside those, whose turn stood in the broker's queue."""
+    killed_at: float = 0.0
+    started_s: float = 0.0
+    """From the kill until a worker was there: the start of a process, or 0."""
+    held_up_s: float = 0.0
+    """From then until Intercom's rate limit and the breaker let it work."""
+    free: int = 0
+    """Lanes that only their dead holder's lease kept."""
+    free_s: float = 0.0
+    """Slowest of them, counted from when a worker was there and might work."""
     blocked: int = 0
-    """Of those: lanes with a write in flight, or not due."""
-    from_kill_s: float = 0.0
-    """Slowest lane that was free, counted from the kill."""
-    from_ready_s: float = 0.0
-    """The same, counted from the moment a worker was there (and Intercom's rate limit let it work)."""
-    blocked_late_s: float = 0.0
-    """Slowest of the others, counted from the moment it could go on."""
-    starved_s: float = 0.0
-    """How much of the worst delay some process of this machine had to wait for a processor: its noise."""
-    judged_s: float = 0.0
-    """Worst delay of any lane, less the noise in it."""
+    """Lanes with a write in flight, or whose retry had its time."""
+    blocked_s: float = 0.0
+    """Slowest of them, counted from that time."""
+    in_line: int = 0
+    """Lanes whose turn stood in the broker's queue."""
+    in_line_s: float = 0.0
+    """Slowest of them, counted like the free ones; not judged."""
+    late_s: float = -LEASE_S
+    """Worst delay of a free or blocked lane, from when it could move, less its waits for a processor."""
+    waited_s: float = 0.0
+    """The longest of these waits: the most that was taken off any lane's delay."""
+    latest: str = ""
+    """The lane of that delay, and what kept it at the kill: its lease, its time, or a turn that was lost."""
     stuck: list[str] = field(default_factory=list)
     """Lanes that did not move at all."""
 
     @property
+    def judged_s(self) -> float:
+        """The worst delay, counted so that a lease is part of it: at most BOUND_S."""
+        return LEASE_S + self.late_s
+
+    @property
     def within(self) -> bool:
-        """The promise: one lease and one second."""
-        return not self.stuck and self.judged_s <= BOUND_S
+        """The promise: one second after the lane could move."""
+        return not self.stuck and self.late_s <= SLACK_S
 
 
 def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
@@ -76,12 +113,12 @@ def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
     for lane, head, held, due in zip(lanes, answers[::3], answers[1::3], answers[2::3], strict=True):
         if head is None:  # it emptied meanwhile
             continue
-        picture = (head, *held)
-        until, commit = (float(picture[place] or 0) / 1000 for place in (2, 3))
+        until, commit = (float(held[place] or 0) / 1000 for place in (1, 2))
         waits_until = (due or 0) / 1000
-        leased = until > 0 and waits_until <= until + 0.001
+        leased = until > 0 and due is not None and waits_until <= until + 0.001
         free_at = max(commit if commit > now else 0.0, 0.0 if leased or waits_until <= now else waits_until)
-        found.append(Waiting(lane, picture, free_at))
+        kept_by = "lease" if leased else "time" if due is not None else "lost turn"
+        found.append(Waiting(lane, (head, *held), free_at, kept_by))
     return found
 
 
@@ -90,51 +127,83 @@ def _ask(pipe: Redis, lane: str) -> None:
     pipe.hmget(keyspace.lane(lane), _FIELDS)
 
 
-def watch(
-    redis: Redis, event: str, killed_at: float, ready: Callable[[], float | None], timeout_s: float
-) -> Recovery:
-    """Watch until every lane that waits now has moved. `ready` tells since when a worker is there."""
-    lanes = [key.rpartition(":")[2] for key in redis.scan_iter("onelane:{*}:queue:*", count=1000)]
-    line = "".join(str(redis.lrange(keyspace.broker_queue(queue), 0, -1)) for queue in keyspace.QUEUES)
-    waiting = {one.lane: one for one in photograph(redis, [lane for lane in lanes if lane not in line])}
-    recovery = Recovery(event, len(waiting), len(lanes) - len(waiting))
-    recovery.blocked = sum(1 for one in waiting.values() if one.free_at)
-    clock = Clock()
-    until, ready_at, throttled_until = time.time() + timeout_s, ready(), 0.0
-    while waiting and time.time() < until:
-        time.sleep(LOOK_EVERY_S)
-        looked_at = clock.look()
-        ready_at = ready_at or ready()
-        throttled_until = max(throttled_until, _throttled_until(redis))
-        open_at = max(ready_at or looked_at, throttled_until)
-        for lane in _moved(redis, waiting):
-            _note(recovery, waiting.pop(lane), clock, killed_at, min(open_at, looked_at))
-    recovery.stuck = sorted(waiting)
-    return recovery
+def watch(scene: Scene, timeout_s: float) -> Recovery:
+    """Watch until every lane that waits now has moved."""
+    return _Watch(scene).until_all_moved(timeout_s)
 
 
-def _throttled_until(redis: Redis) -> float:
-    return float(redis.get(keyspace.THROTTLE) or 0) / 1000
+class _Watch:
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._redis = scene.redis
+        self._clock = Clock(scene.stages)
+        self._ready_at: float | None = None
+        self._open_at = 0.0
+        self._in_line: set[str] = set()
+        self.recovery = Recovery(scene.event, scene.killed_at)
+        self._waiting = self._lanes()
 
+    def _lanes(self) -> dict[str, Waiting]:
+        lanes = [key.rpartition(":")[2] for key in self._redis.scan_iter("onelane:{*}:queue:*", count=1000)]
+        line = "".join(str(self._redis.lrange(keyspace.broker_queue(one), 0, -1)) for one in keyspace.QUEUES)
+        waiting = photograph(self._redis, lanes)
+        self._in_line = {one.lane for one in waiting if one.lane in line}
+        judged = [one for one in waiting if one.lane not in self._in_line]
+        self.recovery.in_line = len(self._in_line)
+        self.recovery.blocked = sum(1 for one in judged if one.free_at)
+        self.recovery.free = len(judged) - self.recovery.blocked
+        return {one.lane: one for one in waiting}
 
-def _moved(redis: Redis, waiting: dict[str, Waiting]) -> list[str]:
-    with redis.pipeline(transaction=False) as pipe:
-        for lane in waiting:
-            _ask(pipe, lane)
-        answers = pipe.execute()
-    pictures = [(head, *held) for head, held in zip(answers[::2], answers[1::2], strict=True)]
-    return [one.lane for one, now in zip(waiting.values(), pictures, strict=True) if now != one.picture]
+    def until_all_moved(self, timeout_s: float) -> Recovery:
+        until = time.time() + timeout_s
+        while self._waiting and time.time() < until:
+            time.sleep(LOOK_EVERY_S)
+            self._look_for_worker(self._clock.look())
+            for lane in self._moved():
+                self._note(self._waiting.pop(lane))
+        self.recovery.stuck = sorted(self._waiting)
+        return self.recovery
 
+    def _look_for_worker(self, now: float) -> None:
+        if self._ready_at is None and (ready_at := self._scene.ready_at()) is not None:
+            self._ready_at = self._open_at = max(ready_at, self._scene.killed_at)
+            self.recovery.started_s = self._ready_at - self._scene.killed_at
+        if self._ready_at is not None and (stopped_until := self._stopped_until(now)):
+            self._open_at = max(self._open_at, min(now, stopped_until))
+            self.recovery.held_up_s = self._open_at - self._ready_at
 
-def _note(recovery: Recovery, lane: Waiting, clock: Clock, killed_at: float, open_at: float) -> None:
-    """The lane has moved, by now; `open_at`: since when lanes that are free could move."""
-    since = max(lane.free_at, open_at, killed_at)
-    late_s = max(0.0, clock.now - since)
-    starved_s = min(late_s, clock.starved_since(since))
-    if late_s - starved_s >= recovery.judged_s:
-        recovery.judged_s, recovery.starved_s = late_s - starved_s, starved_s
-    if lane.free_at:
-        recovery.blocked_late_s = max(recovery.blocked_late_s, late_s)
-        return
-    recovery.from_kill_s = max(recovery.from_kill_s, clock.now - killed_at)
-    recovery.from_ready_s = max(recovery.from_ready_s, late_s)
+    def _stopped_until(self, now: float) -> float:
+        """By the rate limit or the breaker, which stop everybody."""
+        if self._redis.hexists(keyspace.BREAKER, "state"):
+            return now
+        return float(self._redis.get(keyspace.THROTTLE) or 0) / 1000
+
+    def _moved(self) -> list[str]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for lane in self._waiting:
+                _ask(pipe, lane)
+            answers = pipe.execute()
+        pictures = [(head, *held) for head, held in zip(answers[::2], answers[1::2], strict=True)]
+        pairs = zip(self._waiting.values(), pictures, strict=True)
+        return [one.lane for one, now in pairs if now != one.picture]
+
+    def _note(self, lane: Waiting) -> None:
+        """It has moved by now. Before a worker was seen at work, nothing was late."""
+        recovery, now = self.recovery, self._clock.now
+        open_at = now if self._ready_at is None else self._open_at
+        took_s = max(0.0, now - open_at)
+        if lane.lane in self._in_line:
+            recovery.in_line_s = max(recovery.in_line_s, took_s)
+            return
+        if lane.free_at:
+            recovery.blocked_s = max(recovery.blocked_s, now - max(lane.free_at, open_at))
+        else:
+            recovery.free_s = max(recovery.free_s, took_s)
+        could_move_at = max(open_at + LEASE_S, lane.free_at)
+        self._judge(lane, now - could_move_at, could_move_at)
+
+    def _judge(self, lane: Waiting, delay_s: float, could_move_at: float) -> None:
+        waited_s = min(max(0.0, delay_s), self._clock.waited_since(could_move_at))
+        self.recovery.waited_s = max(self.recovery.waited_s, waited_s)
+        if delay_s - waited_s >= self.recovery.late_s:
+            self.recovery.late_s, self.recovery.latest = delay_s - waited_s, str(lane)

@@ -1,80 +1,207 @@
-"""The result for people and for machines."""
+"""The result for people and for machines. Every number is counted from what was seen, none from the plan."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tests.promise.report import KINDS, LOST
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from .recovery import BOUND_S, Recovery
+from tests.promise.report import KINDS, LOST, OVERLAP
+
+from .recovery import BOUND_S, SLACK_S, Recovery
 from .run import Result
 
-
-def rows(result: Result) -> list[tuple[str, str]]:
-    """Name and value of every line."""
-    counts, toll, scale = result.report.counts, result.toll, result.options.scale
-    apart = {name.removeprefix("apart: "): n for name, n in counts.items() if name.startswith("apart: ")}
-    lines = [
-        ("seed", str(result.options.seed)),
-        ("appendfsync", f"{result.options.appendfsync}, REDIS_DURABLE {result.options.durable}"),
-        ("intents accepted", f"{counts['intents']} on {counts['addresses']} addresses"),
-        ("kills", f"{scale.kills} ({_told(scale.events)})"),
-        ("faults met", f"{sum(result.faults.values())} ({_told(result.faults)})"),
-        (
-            "Intercom requests",
-            f"{counts['requests']}, {counts['writes']} writes, {counts['creates']} creates",
-        ),
-        ("dead letters", f"{counts['dead letters']}, all of them planned"),
-        ("drained", "yes" if result.drained else "NO"),
-        ("receipts missing", str(result.unsent)),
-        ("crashes", str(len(toll.crashes))),
-    ]
-    lines += [(kind.replace("_", " "), f"{result.count(kind)}") for kind in KINDS]
-    gone = sum(one.kind == LOST for one in result.report.apart)
-    lines += [("counted apart", _told(apart) or "0"), ("lost with a moment of Redis", str(gone))]
-    lines += [(f"recovery: {one.event}", _recovery(one)) for one in toll.recoveries]
-    lines += [
-        ("slowest recovery", f"{result.slowest_recovery_s:.2f} s (bound: lease + 1 s = {BOUND_S:g} s)"),
-        ("took", f"{result.seconds:.0f} s"),
-        ("verdict", "the promise holds" if result.ok else "BROKEN"),
-    ]
-    return lines
+PAPER_WIDTH = 110
+NAMES = {
+    "lost": "lost",
+    "duplicate": "duplicates",
+    "order": "order violations",
+    "overlap": "overlaps",
+    "missing": "missing contacts",
+    "field": "wrong fields",
+    "consent": "wrong consent",
+    "dead_letter": "unplanned dead letters",
+    "outcome": "wrong outcomes",
+    "stray": "stray values",
+}
 
 
-def _told(counts: Any) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
-
-
-def _recovery(one: Recovery) -> str:
-    parts = [
-        f"{one.lanes - one.blocked} lanes free ({one.queued} more in the queue)",
-        f"{one.from_ready_s:.2f} s after a worker was there",
-        f"{one.from_kill_s:.2f} s after the kill",
-        f"{one.blocked} blocked: {one.blocked_late_s:.2f} s late",
-        f"worst {one.judged_s:.2f} s + {one.starved_s:.2f} s without a processor",
-    ]
-    told = ", ".join(parts)
-    return told if one.within else f"TOO SLOW: {told}, stuck {len(one.stuck)}"
+def show(result: Result, console: Console) -> None:
+    """The three tables, what broke, and the verdict."""
+    console.print(_page(result))
 
 
 def text(result: Result) -> str:
-    """The table, and what broke."""
-    lines = rows(result)
-    width = max(len(name) for name, _ in lines)
-    table = [f"{name:<{width}}  {value}" for name, value in lines]
-    return "\n".join([*table, *map(str, result.report.violations), *result.toll.crashes])
+    """The same as plain text."""
+    paper = io.StringIO()
+    show(result, Console(file=paper, width=PAPER_WIDTH, highlight=False))
+    return paper.getvalue().rstrip()
+
+
+def _page(result: Result) -> RenderableType:
+    broken = [str(one) for one in (*result.report.violations, *result.toll.troubles)]
+    return Group(
+        _pairs("what was done", done(result)),
+        "",
+        _pairs("what came of it", found(result)),
+        "",
+        _recoveries(result.toll.recoveries),
+        "",
+        *(Text(line, style="red") for line in broken),
+        Text(_verdict(result), style="bold green" if result.ok else "bold red"),
+    )
+
+
+def _verdict(result: Result) -> str:
+    again = f"--seed {result.options.seed} --appendfsync {result.options.appendfsync}"
+    return f"{'The promise holds' if result.ok else 'BROKEN'} ({again}, {result.seconds:.0f} s)"
+
+
+def _pairs(title: str, rows: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(title, no_wrap=True, min_width=24)
+    table.add_column("")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table
+
+
+# --- what was done ---
+
+
+def done(result: Result) -> dict[str, str]:
+    """To whom what was done, and how often."""
+    toll, faults, options, scale = result.toll, result.faults, result.options, result.options.scale
+    durable = "loses nothing, as the workers are told" if options.durable else "the workers do not trust it"
+    return {
+        "Redis": f"appendfsync {options.appendfsync}; {durable}",
+        "at work": f"{scale.workers} workers, each with its due timer, and {scale.producers} producers",
+        "kills (SIGKILL)": f"{toll.blows}, of {_told(toll.killed)}",
+        "freezes (SIGSTOP)": f"workers {_spans(toll.frozen)}",
+        "network to Redis": f"stalled {_spans(toll.stalled)}; {_some(faults, 'Redis: ')}",
+        "network to Intercom": _some(faults, "Intercom: "),
+        "broker": f"emptied {toll.done['empty_broker']}×; {_some(faults, 'broker: ')}",
+        "Intercom's own faults": _some(faults, "sandbox: "),
+        "moments lost by Redis": _moments(toll.moments_s),
+    }
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()) if count) or "none"
+
+
+def _some(counts: Mapping[str, int], prefix: str) -> str:
+    return _told({name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)})
+
+
+def _spans(spans: list[Any]) -> str:
+    longest_s = max((one.end - one.start for one in spans), default=0.0)
+    return f"{len(spans)}×, at most {longest_s:.1f} s" if spans else "0×"
+
+
+def _moments(moments_s: list[float]) -> str:
+    return f"{len(moments_s)}, at most {max(moments_s):.2f} s each" if moments_s else "none"
+
+
+# --- what came of it ---
+
+
+def found(result: Result) -> dict[str, str]:
+    """The checker's verdict, and what the run itself can tell."""
+    counts = result.report.counts
+    rows = {
+        "intents accepted": f"{counts['intents']:,} on {counts['addresses']:,} addresses",
+        "Intercom requests": (
+            f"{counts['requests']:,}: {counts['writes']:,} writes, {counts['creates']:,} of them creates"
+        ),
+        "dead letters": f"{counts['dead letters']:,}, all of them planned",
+    }
+    if result.count("dead_letter"):
+        rows["dead letters"] = f"{counts['dead letters']:,}"
+    rows |= {NAMES[kind]: f"{result.count(kind):,}" for kind in NAMES}
+    return rows | {
+        "counted apart": _apart(result),
+        "receipts missing": str(result.unsent),
+        "lanes empty at the end": "yes" if result.drained else "NO",
+        "slowest recovery": f"{result.slowest_recovery_s:.2f} s of {BOUND_S:g} s (one lease + {SLACK_S:g} s)",
+    }
+
+
+def _apart(result: Result) -> str:
+    apart = result.report.apart
+    lost = sum(one.kind == LOST for one in apart)
+    overlaps: dict[str, int] = {}
+    for one in apart:
+        why = one.text.rpartition("(")[2].rstrip(")")
+        name = f"{'overlap' if one.kind == OVERLAP else one.kind}: {why}"
+        overlaps[name] = overlaps.get(name, 0) + (one.kind != LOST)
+    return _told({**overlaps, "lost with a moment of Redis": lost})
+
+
+# --- recovery ---
+
+
+def _recoveries(recoveries: list[Recovery]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("recovery", no_wrap=True)
+    lanes = [title for sort in ("free\nlanes", "blocked\nlanes", "in\nline") for title in (sort, "slowest")]
+    for title in ("worker\nthere", *lanes, "waits\nfor CPU", "worst\nwithout"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in recoveries:
+        table.add_row(one.event, *_cells(one), style=None if one.within else "red")
+    return table
+
+
+def _cells(one: Recovery) -> tuple[str, ...]:
+    judged = f"{one.judged_s:.2f} s" if one.free or one.blocked else "–"
+    if not one.within:
+        judged += f" {len(one.stuck)} STUCK" if one.stuck else " TOO LATE"
+    return (
+        f"{one.started_s:.1f} s",
+        *(str(one.free), _time(one.free_s, one.free)),
+        *(str(one.blocked), _time(one.blocked_s, one.blocked)),
+        *(str(one.in_line), _time(one.in_line_s, one.in_line)),
+        _time(one.waited_s, one.free + one.blocked),
+        judged,
+    )
+
+
+def _time(seconds: float, lanes: int) -> str:
+    return f"{seconds:.2f} s" if lanes else "–"
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """The same for machines, with all evidence."""
+    """All of it for machines; the evidence itself is in the run's folder."""
+    options, toll = result.options, result.toll
     return {
         "ok": result.ok,
-        "seed": result.options.seed,
-        "rows": dict(rows(result)),
+        "seed": options.seed,
+        "appendfsync": options.appendfsync,
+        "redis_durable": options.durable,
+        "scale": asdict(options.scale),
+        "seconds": result.seconds,
+        "violations": {kind: result.count(kind) for kind in KINDS},
         "slowest_recovery_s": result.slowest_recovery_s,
-        "recoveries": [{**asdict(one), "within": one.within} for one in result.toll.recoveries],
+        "bound_s": BOUND_S,
+        "recoveries": [
+            {**asdict(one), "judged_s": one.judged_s, "within": one.within} for one in toll.recoveries
+        ],
+        "kills": dict(toll.killed),
+        "events": dict(toll.done),
+        "frozen": [asdict(one) for one in toll.frozen],
+        "stalled": [asdict(one) for one in toll.stalled],
+        "rollbacks": [asdict(one) for one in toll.rollbacks],
+        "moments_s": toll.moments_s,
         "faults": dict(result.faults),
-        "crashes": result.toll.crashes,
+        "troubles": toll.troubles,
+        "drained": result.drained,
+        "receipts_missing": result.unsent,
         "report": result.report.as_json(),
+        "told": {**done(result), **found(result)},
     }

@@ -22,6 +22,8 @@ def test_the_promise_survives_kills_freezes_and_a_restart_of_redis(tmp_path: Pat
     result = run(Options(SHORT, SEED), tmp_path, progress=lambda line: None)
     assert result.ok, text(result)
     assert result.report.counts["intents"] == SHORT.intents
+    assert result.report.counts["addresses"] == SHORT.addresses
+    assert result.toll.done == SHORT.events
     assert len(result.toll.recoveries) == 2
     assert sum(result.faults.values()) > 0
     again = check(*load(tmp_path / "evidence.json"))

@@ -42,7 +42,9 @@ class Writer:
         self._dice = Random(f"intents {seed}")
         self._last_sync: dict[int, Json] = {}
         people = range(scale.addresses)
-        self._weights = [8 if person % 10 == 0 else 1 for person in people]
+        weights = [8 if person % 10 == 0 else 1 for person in people]
+        self._about = [*people, *self._dice.choices(people, weights, k=scale.intents - scale.addresses)]
+        self._dice.shuffle(self._about)
         self._speakers = [
             self._dice.sample(range(scale.producers), self._dice.randint(1, scale.producers)) for _ in people
         ]
@@ -51,7 +53,7 @@ class Writer:
         """For each producer, its calls in order."""
         lists: list[list[tuple[float, Json]]] = [[] for _ in range(self._scale.producers)]
         for number in range(self._scale.intents):
-            [person] = self._dice.choices(range(self._scale.addresses), self._weights)
+            person = self._about[number]
             at_s = self._scale.duration_s * number / self._scale.intents
             intent = self._intent(number, person)
             speaker = self._dice.choice(self._speakers[person])

@@ -1,0 +1,160 @@
+"""The stop-watch itself, on a clock of our own: what it counts from, what it takes off, what is too late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from redis import Redis
+
+from producers import keyspace
+
+from . import noise, recovery
+from .recovery import LOOK_EVERY_S, Recovery, Scene, watch
+from .scale import LEASE_S
+
+KILLED_AT = 1_800_000_000.0
+LANE = "a" * 32
+OTHER = "b" * 32
+
+
+@dataclass
+class Time:
+    """Stands where the time module would: sleeping makes things happen."""
+
+    now: float = KILLED_AT
+    plan: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for happening in [one for one in self.plan if one[0] <= self.now]:
+            self.plan.remove(happening)
+            happening[1]()
+
+
+class Stand:
+    """A Redis with lanes in it, and what will become of them. Seconds after the kill."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.time = Time()
+        self.ready_at_s: float = 0.0
+        self.waited: list[tuple[float, float]] = []
+        """When one of our threads had waited for a processor, and for how long."""
+
+    def lane(self, lane: str, *, moves_at_s: float | None, commit_at_s: float | None = None) -> None:
+        """A lane that is leased for one lease at the kill, and is taken over at some time."""
+        until_ms, name = _ms(LEASE_S), keyspace.lane(lane)
+        self.redis.rpush(keyspace.queue(lane), "head")
+        self.redis.hset(name, mapping={"fence": 1, "until": until_ms})
+        self.redis.zadd(keyspace.due(keyspace.partition_of(lane)), {lane: until_ms})
+        if commit_at_s is not None:
+            self.redis.hset(name, "commit", _ms(commit_at_s))
+        if moves_at_s is not None:
+            self.time.plan.append((KILLED_AT + moves_at_s, lambda: self.redis.hset(name, "fence", 2)))
+
+    def waits_of(self, pid: int) -> dict[int, float]:
+        return {pid: sum(waited_s for at_s, waited_s in self.waited if KILLED_AT + at_s <= self.time.now)}
+
+    def watch(self) -> Recovery:
+        def ready_at() -> float | None:
+            at = KILLED_AT + self.ready_at_s
+            return at if self.time.now >= at else None
+
+        return watch(Scene(self.redis, "kill", KILLED_AT, ready_at, lambda: [[1]]), timeout_s=20)
+
+
+def _ms(after_s: float) -> int:
+    return round((KILLED_AT + after_s) * 1000)
+
+
+def about(seconds: float) -> object:
+    """As exactly as it looks."""
+    return pytest.approx(seconds, abs=2 * LOOK_EVERY_S)
+
+
+@pytest.fixture
+def stand(fake_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Stand:
+    stand = Stand(fake_redis)
+    for module in (noise, recovery):
+        monkeypatch.setattr(module, "time", stand.time)
+    monkeypatch.setattr(noise, "waits_of", stand.waits_of)
+    return stand
+
+
+@pytest.mark.parametrize(("moves_at_s", "within"), [(0.5, True), (1.4, True), (1.85, True), (2.2, False)])
+def test_a_free_lane_has_a_lease_and_a_second(stand: Stand, moves_at_s: float, within: bool) -> None:
+    stand.lane(LANE, moves_at_s=moves_at_s)
+    told = stand.watch()
+    assert (told.free, told.blocked, told.within) == (1, 0, within)
+    assert (told.free_s, told.judged_s) == (about(moves_at_s), about(moves_at_s))
+
+
+def test_the_start_of_the_only_worker_is_not_counted(stand: Stand) -> None:
+    stand.ready_at_s = 4
+    stand.lane(LANE, moves_at_s=4.5)
+    told = stand.watch()
+    assert (told.started_s, told.free_s) == (4, about(0.5))
+
+
+@pytest.mark.parametrize(("moves_at_s", "within"), [(3.8, True), (4.2, False)])
+def test_a_blocked_lane_has_a_second_after_its_write_can_no_longer_commit(
+    stand: Stand, moves_at_s: float, within: bool
+) -> None:
+    stand.lane(LANE, moves_at_s=moves_at_s, commit_at_s=3)
+    told = stand.watch()
+    assert (told.free, told.blocked, told.within) == (0, 1, within)
+    assert told.blocked_s == about(moves_at_s - 3)
+
+
+@pytest.mark.parametrize(("waited_at_s", "within"), [(0.5, False), (1.5, True)])
+def test_only_waits_since_the_lane_could_move_are_taken_off(
+    stand: Stand, waited_at_s: float, within: bool
+) -> None:
+    stand.waited = [(waited_at_s, 0.4)]
+    stand.lane(LANE, moves_at_s=2.2)
+    told = stand.watch()
+    assert told.within == within
+    assert told.waited_s == pytest.approx(0.4 if within else 0.0)
+    assert told.free_s == about(2.2)
+
+
+def test_while_intercom_lets_nobody_call_nothing_is_late(stand: Stand) -> None:
+    stand.redis.set(keyspace.THROTTLE, _ms(3))
+    stand.lane(LANE, moves_at_s=4.5)
+    told = stand.watch()
+    assert told.within
+    assert (told.held_up_s, told.free_s) == (about(3), about(1.5))
+
+
+def test_the_slowest_lane_counts_and_is_named(stand: Stand) -> None:
+    stand.lane(LANE, moves_at_s=0.3)
+    stand.lane(OTHER, moves_at_s=1.5)
+    told = stand.watch()
+    assert (told.free, told.free_s, told.latest) == (2, about(1.5), f"{OTHER} (lease)")
+
+
+def test_a_lane_in_line_is_not_judged(stand: Stand) -> None:
+    stand.redis.rpush(keyspace.broker_queue("interactive"), f"… {LANE} …")
+    stand.lane(LANE, moves_at_s=9)
+    told = stand.watch()
+    assert (told.in_line, told.free, told.in_line_s, told.within) == (1, 0, about(9), True)
+
+
+def test_a_lane_that_never_moves_is_stuck(stand: Stand) -> None:
+    stand.lane(LANE, moves_at_s=None)
+    told = stand.watch()
+    assert (told.stuck, told.within) == ([LANE], False)
+
+
+def test_a_watch_that_is_kept_waiting_is_no_delay(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "LOOK_EVERY_S", 2.3)
+    stand.waited = [(2.2, 0.8)]
+    stand.lane(LANE, moves_at_s=1.0)
+    told = stand.watch()
+    assert told.waited_s == pytest.approx(0.8)
+    assert told.within
