@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.dev-stamp
-SLOW := acceptance cli chaos simulation
+SLOW := acceptance cli chaos guarantees simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit simulation acceptance chaos lint types contracts format bench clean
+.PHONY: help demo up test unit simulation guarantees acceptance chaos chaos-short lint types contracts format bench clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Onelane needs Python 3.11 or newer: make PYTHON=/path/to/python"; exit 2; }
@@ -33,19 +33,26 @@ demo: $(STAMP) ## Play the user's stories twice: find-then-create, and Onelane
 up: $(STAMP) ## Everything local: Redis, Intercom sandbox, worker, Flower
 	$(BIN)/onelane up
 
-test: lint types contracts unit acceptance ## Everything that must hold, on a real server and real processes
+test: lint types contracts unit simulation guarantees chaos-short acceptance ## Everything that must hold, on a real server and real processes
 
 unit: $(DEV_STAMP) ## The fast part of the tests
 	$(BIN)/python -m pytest $(addprefix --ignore=tests/,$(SLOW))
 
-simulation: $(DEV_STAMP) ## 10,000 random histories in virtual time; some minutes
-	$(BIN)/python -m tests.simulation --histories 10000 --jobs 2
+simulation: $(DEV_STAMP) ## 10,000 random histories in virtual time, and deliberate faults; some minutes
+	$(BIN)/python -m tests.simulation --histories 10000
+	$(BIN)/python -m pytest tests/simulation
+
+guarantees: $(DEV_STAMP) ## Every promise broken on purpose, and its test noticing
+	$(BIN)/python -m pytest tests/guarantees
 
 acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
 	$(BIN)/python -m pytest tests/acceptance tests/cli
 
 chaos: $(DEV_STAMP) ## 20 kills over 5,000 intents on real processes; some minutes
 	$(BIN)/python -m tests.chaos
+
+chaos-short: $(DEV_STAMP) ## The same in half a minute
+	$(BIN)/python -m pytest tests/chaos
 
 lint: $(DEV_STAMP) ## Style
 	$(BIN)/ruff check .
