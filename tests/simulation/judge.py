@@ -93,7 +93,9 @@ def _buried_innocents(world: World) -> list[str]:
     conditions = world.script.conditions
     kills = sum(fault.kind in KILLING for fault in world.faults.struck) * conditions.slots
     if len(world.killed) > kills // conditions.max_kills:
-        return [f"{sorted(world.killed)} are dead letters after {kills} deaths at most"]
+        return [
+            f"{len(world.killed)} became dead letters after {kills} deaths at most: {sorted(world.killed)}"
+        ]
     return []
 
 
@@ -103,7 +105,7 @@ def _outdated(world: World, outcomes: dict[str, Any]) -> list[str]:
     syncs = [one for one in done if one.intent["kind"] == "contact_sync" and "version" in one.intent]
     erasures = [one.rank for one in world.accepted.values() if one.intent["kind"] == "contact_erasure"]
     return [
-        f"version {later.intent['version']} of {later.id} is applied after {earlier.intent['version']}"
+        f"version {later.intent['version']} is applied after {earlier.intent['version']}: {later.id}"
         for later in syncs
         for earlier in syncs
         if _same_source(earlier, later)
@@ -131,7 +133,7 @@ def _mistaken(world: World, outcomes: dict[str, Any]) -> list[str]:
         if named is None or told.intent["kind"] not in _AUTHORITIES or outcome.get("result") not in APPLIED:
             continue
         if contact is not None and outcome.get("role") == "user" and contact["external_id"] != named:
-            wrong.append(f"{told.id} is about {named} and was applied to {contact['external_id']}")
+            wrong.append(f"what is about {named} was applied to {contact['external_id']}: {told.id}")
     return wrong
 
 

@@ -139,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain(what: str) -> str:
-    """A violation without its moment, short enough for a table."""
-    text = re.sub(r"^at [\d.]+: ", "", what)
+    """A violation without its moment, ids and details, short enough for a table."""
+    text = re.sub(r"^at [\d.]+: |; lane .*| \{.*|: (\[')?a0000.*", "", what)
     return text if len(text) <= WORDS else f"{text[:WORDS]}…"
 
 
