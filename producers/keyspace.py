@@ -19,14 +19,15 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended  | intent id and content digest        |
 | onelane:{p}:answer:<op>     | string | two minutes                  | what to answer a repeated call      |
 | onelane:{p}:ext:<digest>    | hash   | its lock; VERSION_MEMORY     | who works on it, contact, versions  |
+| onelane:{p}:known:<digest>  | hash   | REGISTRY_TTL and a lock's    | lanes that know a contact from afar |
 | onelane:throttle            | string | until Intercom's window ends | ms until which nobody calls         |
 | onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
 | onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |
 | onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
 
 Written by: submit and gate (queue, changes, intent, dedupe, due, sent, counters), the lane scripts (all of
-those, and lane, belief, memory, answer, dead), leaf scripts (ext), the rate limiter (throttle, calls), the
-breaker, the epoch, and the history (also by the operator's commands).
+those, and lane, belief, memory, answer, dead), leaf scripts (ext), contact_note (known), the rate limiter
+(throttle, calls), the breaker, the epoch, and the history (also by the operator's commands).
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
@@ -133,6 +134,11 @@ def answer(lane: str, op: str) -> str:
 def external_id(external_id: str) -> str:
     hidden = digest(external_id)
     return _key(partition_of(hidden), "ext", hidden)
+
+
+def contact(contact_id: str) -> str:
+    hidden = digest(contact_id)
+    return _key(partition_of(hidden), "known", hidden)
 
 
 def broker_queue(queue: str) -> str:

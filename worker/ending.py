@@ -91,6 +91,8 @@ class Attempt:
     """Of a change of address: what the lane of the new one believes."""
     trouble: Problem | None = None
     """What went wrong with the create that is being reconciled, if it was made in this attempt."""
+    costs: bool = False
+    """A call got no answer, and not because nobody's do: however this ends, the attempt counts."""
 
 
 class Endings:
@@ -190,6 +192,9 @@ class Endings:
         for contact_id, address in know.deeds.left.items():
             forget(self._store, lane_id(address), contact_id)
         self._store.scrub(self._lease.grant, to_json(Outcome(result="rejected", reason="erased")))
+        for contact_id in erasing.gone(know):
+            for lane in self._store.lanes_knowing(contact_id):
+                forget(self._store, lane, contact_id)
         for external_id in erasing.identities(attempt.wish, know):
             self._store.forget_leaf(external_id)
         self._leaf.give()
@@ -243,6 +248,7 @@ class Endings:
     ) -> Grant | None:
         """The head stays; the lane is due after the delay, or when its open write can commit no more.
 
+        `counted`: it costs an attempt. A call without an answer does in any case, but for an outage's.
         `failed`: the problem is this attempt's; else `status` goes on showing that of an earlier one.
         `forgiven`: earlier attempts do not count any more, either.
         """
@@ -262,7 +268,7 @@ class Endings:
             delay_ms=round(delay_s * 1000),
             state=state,
             error=error_json(problem) if failed else KEEP,
-            count_attempt=counted,
+            count_attempt=counted or (attempt.costs and state != "parked"),
             unknown_write=unknown,
             yields=yields,
             journal=journal_json(attempt.know.journal),

@@ -30,8 +30,11 @@ from worker.lanes.model import DeadLetter
 from worker.lanes.scripts import as_text
 from worker.lanes.store import LaneStore
 
-Result = Literal["replayed", "discarded", "gone", "lane_full", "queue_full", "forgotten", "unreadable"]
+Result = Literal[
+    "replayed", "discarded", "gone", "lane_full", "queue_full", "erasing", "forgotten", "unreadable"
+]
 """gone: it is no dead letter any more · forgotten: what was written since is not known
+erasing: an erasure waits in its lane, and the letter will end with that
 unreadable: no worker could read it"""
 _CHUNK = 200
 

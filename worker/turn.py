@@ -48,6 +48,7 @@ from worker.core.knowledge import Knowledge, learn, recall
 from worker.core.planner import Erased, Finish, Reject, Retry, Skip, Wait, plan
 from worker.core.policy import Policy
 from worker.core.wish import Accepted, Superseded, fold, refold
+from worker.elsewhere import Elsewhere
 from worker.ending import Attempt, Endings, Made, Observer
 from worker.lanes.model import Fenced, Grant, Part, Refused
 from worker.lanes.store import LaneStore
@@ -144,6 +145,7 @@ class _Slice:
         self._alone: frozenset[str] = frozenset()
         """Members of a fold that was refused: they go one by one (R95)."""
         self._leaf = Leaf(deps.store, lease)
+        self._elsewhere = Elsewhere(deps.store, lease)
         self._passage = Passage(deps.store, lease)
         self._gate = Gate()
         self._end = Endings(
@@ -183,8 +185,7 @@ class _Slice:
         self._gate = self._deps.breaker.ask()
         if self._gate.shut:
             return self._park(attempt, op.Problem(self._gate.word, message="the line is stopped"))
-        hopeless = self._hopeless(grant)
-        if hopeless is not None:
+        if grant.journal is None and (hopeless := self._hopeless()) is not None:
             return self._give_up(attempt, hopeless)
         if wish.mode.moves:
             beyond = self._passage.enter(wish)
@@ -212,7 +213,7 @@ class _Slice:
         if not grant.facts_usable or self._end.buried:
             belief = belief.without_facts()
         intent = head.intent
-        return recall(
+        know = recall(
             intent.address,
             intent.external_id,
             belief,
@@ -221,12 +222,12 @@ class _Slice:
             self._lease.now_ms(),
             self._deps.epoch_ms(),
         )
+        return self._elsewhere.checked(know)
 
-    def _hopeless(self, grant: Grant) -> Reject | None:
-        """The head had its chances. Never while a create of it is unknown: that is reconciled first."""
-        timing = self._deps.timing
-        if grant.journal is not None:
-            return None
+    def _hopeless(self) -> Reject | None:
+        """The head had its chances. Asked only when nothing of it is in doubt: when a grant begins without a
+        journal, and else when the doubt has ended with nobody found and the create would be sent again."""
+        timing, grant = self._deps.timing, self._lease.grant
         if grant.kills >= timing.max_kills:
             problem = op.Problem("killed_worker", message=f"its worker died {grant.kills} times")
             return Reject("killed_worker", problem)
@@ -264,6 +265,7 @@ class _Slice:
 
     def _work(self, attempt: Attempt) -> Grant | None:
         while True:
+            self._elsewhere.tell(attempt.know)
             step = plan(attempt.wish, attempt.know, attempt.memory, self._deps.policy, self._lease.now_ms())
             match step:
                 case Finish() | Skip() | Erased():
@@ -278,6 +280,8 @@ class _Slice:
                     return self._try_again(attempt, TryAgain(op.Problem(why), may_commit=False))
                 case _ if self._deps.stop.overdue:
                     return self._hand_back(attempt)
+                case op.Create() if (hopeless := self._hopeless()) is not None:
+                    return self._give_up(attempt, hopeless)
                 case _:
                     ended = self._ask(attempt, step)
                     if ended is not None:
@@ -297,7 +301,10 @@ class _Slice:
             attempt.know = attempt.know.called()
         self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
         handling = handle(operation, performed.reply)
-        if self._stops_the_line(performed.reply) and isinstance(handling, TryAgain):
+        stopped = self._stops_the_line(performed.reply)
+        if isinstance(performed.reply, op.Unknown) and not stopped:
+            attempt.costs = True
+        if stopped and isinstance(handling, TryAgain):
             return _Ended(self._park(attempt, handling.problem, may_commit=handling.may_commit))
         return self._digest(attempt, operation, performed, handling)
 
@@ -322,6 +329,7 @@ class _Slice:
             ):  # fmt: skip
                 return performer.read(operation, lease)
         self._leaf.hold()
+        self._elsewhere.note(attempt.know, operation, attempt.wish.new_email if attempt.beyond else None)
         performed = performer.write(operation, lease, self._record(attempt, operation))
         if isinstance(operation, op.Create) and isinstance(performed.reply, op.Unknown):
             sent_ms, until_ms = performed.sent_ms, performed.commit_until_ms
@@ -377,6 +385,8 @@ class _Slice:
     def _wait(self, attempt: Attempt, verdict: Wait) -> Grant | None:
         delay_s = max(0.0, (verdict.until_ms - self._lease.now_ms()) / 1000)
         pending = attempt.know.journal
+        if attempt.costs:
+            delay_s = max(delay_s, self._backoff_s(self._lease.grant.attempts))
         if pending is not None:
             looked = pending.model_copy(update={"looks": pending.looks + 1})
             attempt.know = replace(attempt.know, journal=looked)
@@ -400,13 +410,16 @@ class _Slice:
         )
 
     def _give_up(self, attempt: Attempt, verdict: Reject) -> Grant | None:
-        """Bury the head, unless it is not its fault: an outage makes no dead letters."""
+        """Bury the head, unless it is not its fault: an outage makes no dead letters.
+
+        A journal that still stands tells of a create that was looked for and found nowhere.
+        """
         if verdict.reason == "upstream_error":
             probed = self._deps.performer.read(op.Probe(), self._lease).reply
             if not isinstance(probed, (op.Done, op.Forbidden)):
                 problem = getattr(probed, "problem", op.Problem("outage"))
                 return self._park(attempt, problem, forgiven=True)
-        return self._end.bury(verdict, attempt.know)
+        return self._end.bury(verdict, replace(attempt.know, journal=None))
 
     def _hand_back(self, attempt: Attempt) -> Grant | None:
         """This worker ends; the next one goes on from what is known, without an attempt counted."""

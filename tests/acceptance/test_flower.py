@@ -96,7 +96,7 @@ def test_03_a_lost_answer_is_seen_as_a_retry(story: Story, flower: Flower) -> No
     assert re.fullmatch(r"Waiting: reconciling network ReadError; again in \d\.\d s", row["exception"])
     outcome = story.end(receipt)
     row = flower.row(receipt, "SUCCESS")
-    assert row["result"] == f"result=created contact_id={outcome.contact_id} calls=2 adopted"
+    assert row["result"] == f"result=created contact_id={outcome.contact_id} calls=4 adopted"
     assert row["retries"] == 0
 
 

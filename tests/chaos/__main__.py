@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: a long chaos run; `--short` for the one of the test suite.
 
-Exit status 0: the promise held; 1: it was broken.
+Exit status 0: the promise held; 1: it was broken, or too little could be proven, as the last line says.
 """
 
 from __future__ import annotations

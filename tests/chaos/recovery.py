@@ -8,7 +8,8 @@ moved one second later.
 A lane whose turn stands in the broker's queue was not touched by the kill: it waits for its place in the line
 as before. It is watched, too, but the line's length is not the kill's doing.
 
-What the machine owes is taken off the delay before it is judged, and shown beside it: see `noise`.
+What the machine owes is taken off the delay before it is judged (see `noise`), up to a cap: a late lane that
+would need more is neither within nor too late, but not proven, and shown with its raw time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from .scale import LEASE_S
 LOOK_EVERY_S = 0.05
 SLACK_S = 1.0
 BOUND_S = LEASE_S + SLACK_S
+MOST_TAKEN_OFF_S = 1.5
+"""Of one lane's delay. The kernel cannot say whether the thread that waited was on this lane's way; were all
+its waits taken off, any delay would vanish on a busy machine. So it stays less than the bound itself: what
+counts as within has moved 2.5 s after it could, at the latest, whatever the machine did."""
 _FIELDS = ("fence", "until", "commit")
 Picture = tuple[str | None, ...]
 
@@ -81,12 +86,20 @@ class Recovery:
     """Lanes whose turn stood in the broker's queue."""
     in_line_s: float = 0.0
     """Slowest of them, counted like the free ones; not judged."""
+    judged: int = 0
+    """Free and blocked lanes of which it can be said whether they were late."""
     late_s: float = -LEASE_S
-    """Worst delay of a free or blocked lane, from when it could move, less its waits for a processor."""
+    """Worst delay of a judged lane, from when it could move, less its waits for a processor."""
     waited_s: float = 0.0
-    """The longest of these waits: the most that was taken off any lane's delay."""
+    """The longest of these waits: the most that was taken off any judged lane's delay."""
+    raw_late_s: float = -LEASE_S
+    """Worst delay of a judged lane with nothing taken off."""
     latest: str = ""
-    """The lane of that delay, and what kept it at the kill: its lease, its time, or a turn that was lost."""
+    """The lane of `late_s`, and what kept it at the kill: its lease, its time, or a turn that was lost."""
+    unproven: int = 0
+    """Free and blocked lanes that are late, unless more is taken off than may be."""
+    unproven_late_s: float = -LEASE_S
+    """Worst delay of these, with nothing taken off."""
     stuck: list[str] = field(default_factory=list)
     """Lanes that did not move at all."""
 
@@ -96,9 +109,29 @@ class Recovery:
         return LEASE_S + self.late_s
 
     @property
+    def raw_s(self) -> float:
+        """The same without anything taken off."""
+        return LEASE_S + self.raw_late_s
+
+    @property
+    def unproven_s(self) -> float:
+        """The slowest lane that is not proven, counted like `raw_s`."""
+        return LEASE_S + self.unproven_late_s
+
+    @property
+    def late(self) -> bool:
+        """The promise is broken, whatever the machine did: it is one second after the lane could move."""
+        return bool(self.stuck) or self.late_s > SLACK_S
+
+    @property
+    def too_busy(self) -> bool:
+        """There were lanes to judge, and the machine left none of which anything could be said."""
+        return not self.late and self.unproven > 0 and not self.judged
+
+    @property
     def within(self) -> bool:
-        """The promise: one second after the lane could move."""
-        return not self.stuck and self.late_s <= SLACK_S
+        """Nothing was late, as far as there was something to judge."""
+        return not self.late and not self.too_busy
 
 
 def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
@@ -203,7 +236,15 @@ class _Watch:
         self._judge(lane, now - could_move_at, could_move_at)
 
     def _judge(self, lane: Waiting, delay_s: float, could_move_at: float) -> None:
+        recovery = self.recovery
         waited_s = min(max(0.0, delay_s), self._clock.waited_since(could_move_at))
-        self.recovery.waited_s = max(self.recovery.waited_s, waited_s)
-        if delay_s - waited_s >= self.recovery.late_s:
-            self.recovery.late_s, self.recovery.latest = delay_s - waited_s, str(lane)
+        taken_s = min(waited_s, MOST_TAKEN_OFF_S)
+        if delay_s - taken_s > SLACK_S >= delay_s - waited_s:
+            recovery.unproven += 1
+            recovery.unproven_late_s = max(recovery.unproven_late_s, delay_s)
+            return
+        recovery.judged += 1
+        recovery.raw_late_s = max(recovery.raw_late_s, delay_s)
+        recovery.waited_s = max(recovery.waited_s, taken_s)
+        if delay_s - taken_s >= recovery.late_s:
+            recovery.late_s, recovery.latest = delay_s - taken_s, str(lane)

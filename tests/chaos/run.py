@@ -23,6 +23,9 @@ from .ledger import Ledger, read
 from .scale import HTTP_TIMEOUT_S, WRITE_TAIL_S, Scale
 
 TICK_S = 0.05
+HOLDS, BROKEN = "The promise holds", "BROKEN"
+TOO_BUSY = "not proven: machine too busy"
+NOTHING_TO_JUDGE = "not proven: no lane to judge after a kill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,48 @@ class Result:
 
     @property
     def ok(self) -> bool:
+        """Everything held, and was there to be seen."""
+        return self.kept and not self.unproven
+
+    @property
+    def kept(self) -> bool:
+        """Nothing was broken, as far as could be seen, and all that was planned was done."""
         as_planned = self.toll.done == Counter(self.options.scale.events) and not self.toll.troubles
-        recovered = all(one.within for one in self.toll.recoveries)
-        return self.report.ok and self.drained and recovered and as_planned and not self.unsent
+        on_time = not any(one.late for one in self.toll.recoveries)
+        return self.report.ok and self.drained and on_time and as_planned and not self.unsent
+
+    @property
+    def unproven(self) -> str:
+        """Why the recoveries prove too little; empty if they prove what they should."""
+        if any(one.too_busy for one in self.toll.recoveries):
+            return TOO_BUSY
+        judged: Counter[str] = Counter()
+        for one in self.toll.recoveries:
+            judged[one.event if self.options.scale.judges_each_kill else "any kill"] += one.judged
+        return "" if judged and all(judged.values()) else NOTHING_TO_JUDGE
+
+    @property
+    def verdict(self) -> str:
+        """In one word, or nearly so."""
+        return self.unproven or HOLDS if self.kept else BROKEN
 
     def count(self, kind: str) -> int:
         return len(self.report.of(kind))
 
     @property
     def slowest_recovery_s(self) -> float:
-        """Of any lane, less what our processes waited for a processor."""
+        """Of any judged lane, less what our processes waited for a processor."""
         return max((one.judged_s for one in self.toll.recoveries), default=0.0)
+
+    @property
+    def slowest_raw_s(self) -> float:
+        """Of any lane, judged or not proven, with nothing taken off."""
+        return max((max(one.raw_s, one.unproven_s) for one in self.toll.recoveries), default=0.0)
+
+    @property
+    def lanes_unproven(self) -> int:
+        """Lanes that were late, and it cannot be said whether by our doing or by the machine's."""
+        return sum(one.unproven for one in self.toll.recoveries)
 
 
 def run(options: Options, folder: Path, progress: Callable[[str], None]) -> Result:

@@ -63,6 +63,8 @@ class Scale:
     """How often each event of `events.EVENTS` happens."""
     drain_s: float = 60.0
     """How long the lanes may take to empty after the last intent and the last event."""
+    judges_each_kill: bool = False
+    """Whether each kind of kill must have had a lane to judge; else one of any kind is enough."""
 
     @property
     def kills(self) -> int:
@@ -108,4 +110,5 @@ LONG = Scale(
         "cut_intercom": 3,
     },
     drain_s=180,
+    judges_each_kill=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,9 +15,10 @@ from rich.text import Text
 from tests.promise.report import KINDS, LOST, OVERLAP
 
 from .recovery import BOUND_S, SLACK_S, Recovery
-from .run import Result
+from .run import BROKEN, HOLDS, Result
 
 PAPER_WIDTH = 110
+_COLOURS = {HOLDS: "green", BROKEN: "red"}
 NAMES = {
     "lost": "lost",
     "duplicate": "duplicates",
@@ -54,13 +55,13 @@ def _page(result: Result) -> RenderableType:
         _recoveries(result.toll.recoveries),
         "",
         *(Text(line, style="red") for line in broken),
-        Text(_verdict(result), style="bold green" if result.ok else "bold red"),
+        Text(_verdict(result), style=f"bold {_COLOURS.get(result.verdict, 'yellow')}"),
     )
 
 
 def _verdict(result: Result) -> str:
     again = f"--seed {result.options.seed} --appendfsync {result.options.appendfsync}"
-    return f"{'The promise holds' if result.ok else 'BROKEN'} ({again}, {result.seconds:.0f} s)"
+    return f"{result.verdict} ({again}, {result.seconds:.0f} s)"
 
 
 def _pairs(title: str, rows: Mapping[str, str]) -> Table:
@@ -129,8 +130,14 @@ def found(result: Result) -> dict[str, str]:
         "counted apart": _apart(result),
         "receipts missing": str(result.unsent),
         "lanes empty at the end": "yes" if result.drained else "NO",
-        "slowest recovery": f"{result.slowest_recovery_s:.2f} s of {BOUND_S:g} s (one lease + {SLACK_S:g} s)",
+        "slowest recovery": _slowest(result),
     }
+
+
+def _slowest(result: Result) -> str:
+    judged = f"{result.slowest_recovery_s:.2f} s of {BOUND_S:g} s (one lease + {SLACK_S:g} s)"
+    unproven = f"; {result.lanes_unproven} not proven" if result.lanes_unproven else ""
+    return f"{judged}; with the waits for CPU {result.slowest_raw_s:.2f} s{unproven}"
 
 
 def _apart(result: Result) -> str:
@@ -148,27 +155,40 @@ def _apart(result: Result) -> str:
 
 
 def _recoveries(recoveries: list[Recovery]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("recovery", no_wrap=True)
     lanes = [title for sort in ("free\nlanes", "blocked\nlanes", "in\nline") for title in (sort, "slowest")]
-    for title in ("worker\nthere", *lanes, "waits\nfor CPU", "worst\nwithout"):
+    titles = ("worker\nthere", *lanes, "worst\nraw", "waits\nfor CPU", "worst\nwithout")
+    for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for one in recoveries:
-        table.add_row(one.event, *_cells(one), style=None if one.within else "red")
+        style = "red" if one.late else "yellow" if one.too_busy else None
+        table.add_row(one.event, *_cells(one), style=style)
+        for words, raw in _remarks(one):
+            blanks = [""] * (titles.index("worst\nraw"))
+            table.add_row(f"  {words}", *blanks, raw, "", "", style=style or "yellow")
     return table
 
 
+def _remarks(one: Recovery) -> Iterator[tuple[str, str]]:
+    """What stands below a kill: words, and a raw time."""
+    if one.stuck:
+        yield f"{len(one.stuck)} STUCK", ""
+    elif one.late:
+        yield "TOO LATE", ""
+    if one.unproven:
+        yield f"{one.unproven} not proven", f"{one.unproven_s:.2f} s"
+
+
 def _cells(one: Recovery) -> tuple[str, ...]:
-    judged = f"{one.judged_s:.2f} s" if one.free or one.blocked else "–"
-    if not one.within:
-        judged += f" {len(one.stuck)} STUCK" if one.stuck else " TOO LATE"
     return (
         f"{one.started_s:.1f} s",
         *(str(one.free), _time(one.free_s, one.free)),
         *(str(one.blocked), _time(one.blocked_s, one.blocked)),
         *(str(one.in_line), _time(one.in_line_s, one.in_line)),
-        _time(one.waited_s, one.free + one.blocked),
-        judged,
+        _time(one.raw_s, one.judged),
+        _time(one.waited_s, one.judged),
+        _time(one.judged_s, one.judged),
     )
 
 
@@ -181,6 +201,7 @@ def as_json(result: Result) -> dict[str, Any]:
     options, toll = result.options, result.toll
     return {
         "ok": result.ok,
+        "verdict": result.verdict,
         "seed": options.seed,
         "appendfsync": options.appendfsync,
         "redis_durable": options.durable,
@@ -188,9 +209,12 @@ def as_json(result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "violations": {kind: result.count(kind) for kind in KINDS},
         "slowest_recovery_s": result.slowest_recovery_s,
+        "slowest_raw_s": result.slowest_raw_s,
+        "lanes_unproven": result.lanes_unproven,
         "bound_s": BOUND_S,
         "recoveries": [
-            {**asdict(one), "judged_s": one.judged_s, "within": one.within} for one in toll.recoveries
+            {**asdict(one), "judged_s": one.judged_s, "raw_s": one.raw_s, "within": one.within}
+            for one in toll.recoveries
         ],
         "kills": dict(toll.killed),
         "events": dict(toll.done),

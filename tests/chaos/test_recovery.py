@@ -11,7 +11,7 @@ from redis import Redis
 from producers import keyspace
 
 from . import noise, recovery
-from .recovery import LOOK_EVERY_S, Recovery, Scene, watch
+from .recovery import LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch
 from .scale import LEASE_S
 
 KILLED_AT = 1_800_000_000.0
@@ -121,6 +121,42 @@ def test_only_waits_since_the_lane_could_move_are_taken_off(
     assert told.within == within
     assert told.waited_s == pytest.approx(0.4 if within else 0.0)
     assert told.free_s == about(2.2)
+
+
+def test_one_waiting_thread_does_not_hide_a_slow_lane(stand: Stand) -> None:
+    stand.waited = [(9.0, 12.0)]
+    stand.lane(LANE, moves_at_s=13.5)
+    told = stand.watch()
+    assert (told.free, told.judged, told.unproven, told.late) == (1, 0, 1, False)
+    assert (told.within, told.too_busy) == (False, True)
+    assert (told.unproven_s, told.free_s, told.waited_s) == (about(13.5), about(13.5), 0.0)
+
+
+@pytest.mark.parametrize(("moves_at_s", "judged"), [(3.4, True), (3.6, False)])
+def test_no_more_than_the_cap_is_taken_off(stand: Stand, moves_at_s: float, judged: bool) -> None:
+    stand.waited = [(3.0, 2.5)]
+    stand.lane(LANE, moves_at_s=moves_at_s)
+    told = stand.watch()
+    assert (told.judged, told.unproven, told.within) == (judged, not judged, judged)
+    if judged:
+        assert told.waited_s == pytest.approx(MOST_TAKEN_OFF_S)
+        assert (told.raw_s, told.judged_s) == (about(3.4), about(1.9))
+
+
+def test_what_is_late_even_without_its_waits_is_late(stand: Stand) -> None:
+    stand.waited = [(9.0, 12.0)]
+    stand.lane(LANE, moves_at_s=18)
+    told = stand.watch()
+    assert (told.judged, told.unproven, told.late, told.within) == (1, 0, True, False)
+
+
+def test_one_judged_lane_of_a_kill_is_enough(stand: Stand) -> None:
+    stand.waited = [(9.0, 12.0)]
+    stand.lane(LANE, moves_at_s=13.5)
+    stand.lane(OTHER, moves_at_s=1.2)
+    told = stand.watch()
+    assert (told.judged, told.unproven, told.within) == (1, 1, True)
+    assert (told.judged_s, told.unproven_s) == (about(1.2), about(13.5))
 
 
 def test_while_intercom_lets_nobody_call_nothing_is_late(stand: Stand) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from producers.identity import lane_id
 from worker.cli import config, state
 
-from .helpers import Onelane
+from .helpers import Hand, Onelane
 
 ON_REDIS = (
     ["enqueue", "lead-capture", "--email", "ann@example.test"],
@@ -54,6 +56,54 @@ def test_a_program_is_told_the_same_as_json(
     assert (failed["exit_code"], failed["hint"]) == (4, "Is the server of ONELANE_REDIS_URL running?")
     assert failed["message"].startswith("Redis did not answer")
     assert f"onelane: {failed['message']}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["wat"], "No such command 'wat'"),
+        (["lanes", "--wat"], "No such option: --wat"),
+        (["lanes", "--limit", "0"], "Invalid value for '--limit'"),
+        (["status"], "Missing argument 'ID'"),
+        (["dead", "wat"], "No such command 'wat'"),
+        (["dead", "discard", "0" * 32], "Missing option '--reason'"),
+        (["dead", "list", "--older-than", "3x"], "must be an age such as 90s"),
+        (["dead", "replay", "ann@example.test"], "'a***@example.test' is no id"),
+        (["status", "one", "ann@example.test"], "(a***@example.test)"),
+        (["worker"], "No such option: --json"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else " ".join(given),
+)
+def test_a_usage_error_is_json_too(words: list[str], said: str, onelane: Onelane) -> None:
+    ended = onelane(*words, "--json")
+
+    failed = ended.json["failed"]
+    assert (ended.code, failed["exit_code"]) == (2, 2)
+    assert said in failed["message"]
+    assert ended.err
+    assert "ann@" not in ended.err
+
+
+def test_json_before_the_command_is_a_usage_error_and_json(onelane: Onelane) -> None:
+    ended = onelane("--json", "lanes")
+    assert (ended.code, ended.json["failed"]["message"]) == (2, "No such option: --json")
+
+
+def test_a_usage_error_without_json_prints_no_document(onelane: Onelane) -> None:
+    for words in (["wat"], ["dead", "list", "--older-than", "3x"]):
+        ended = onelane(*words)
+        assert (ended.code, ended.out) == (2, "")
+
+
+def test_a_no_is_json_too(onelane: Onelane, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.cli.dead.is_interactive", lambda: True)
+    onelane("enqueue", "lead-capture", "--email", "ann@example.test")
+    hand.bury(lane_id("ann@example.test"), {"class": "refused"})
+
+    ended = onelane("dead", "replay", "--all", "--json", given="n\n")
+
+    told = json.loads(ended.out.splitlines()[-1])  # above it the runner echoes what was typed
+    assert (ended.code, told["failed"]["message"]) == (1, "not confirmed: nothing was done")
 
 
 @pytest.mark.parametrize("words", ON_REDIS, ids=" ".join)

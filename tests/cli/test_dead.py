@@ -56,7 +56,7 @@ def test_replay_by_id(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
     assert valkey.llen("onelane.interactive") == 2 + 1  # two accepted, one replayed
     shown = onelane("lane", ANN).out
     assert "replayed" in shown
-    assert "without what was written since" in shown
+    assert "whatever was written since stands" in shown
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,9 @@ def test_the_reason_of_a_replay_is_told_by_the_timeline(onelane: Onelane, bury: 
 
     assert onelane("dead", "replay", id_, "--reason", f"{BOB} made the attribute").code == 0
 
-    assert "without what was written since: b***@example.test made the attribute" in onelane("lane", ANN).out
+    assert (
+        "whatever was written since stands: b***@example.test made the attribute" in onelane("lane", ANN).out
+    )
     [event] = [one for one in onelane("lane", ANN, "--json").json["timeline"] if one["what"] == "replayed"]
     assert event["reason"] == "b***@example.test made the attribute"
 

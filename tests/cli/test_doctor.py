@@ -91,7 +91,7 @@ def test_a_pause_is_no_fault_and_strands_nobody(at_work: Onelane, hand: Hand, va
 
     assert at_work("doctor").code == 0
     assert found["line"]["level"] == "warn"
-    assert found["line"]["says"].startswith("paused for ")
+    assert found["line"]["says"].startswith("paused since ")
     assert found["line"]["says"].endswith(": a test")
     assert found["lanes"]["level"] == "ok"
 
@@ -234,16 +234,17 @@ def test_what_intercom_says(reply: op.Reply, name: str, level: str, words: str) 
 @pytest.mark.parametrize(
     ("region", "url", "level"),
     [
-        ("US", "https://api.intercom.io", "ok"),
-        ("EU", "https://api.intercom.io", "warn"),
-        ("EU", "https://api.eu.intercom.io", "ok"),
-        ("EU", "http://127.0.0.1:8089", "ok"),
-        (None, "https://api.intercom.io", "ok"),
+        ("US", "https://api.intercom.io", "ok: US"),
+        ("EU", "https://api.intercom.io", "warn: the workspace is in EU, but we ask api.intercom.io"),
+        ("EU", "https://api.eu.intercom.io", "ok: EU"),
+        ("EU", "http://127.0.0.1:8089", "ok: – (127.0.0.1:8089 is no host of Intercom's own)"),
+        ("US", "https://proxy.example.test", "ok: – (proxy.example.test is no host of Intercom's own)"),
+        (None, "https://api.intercom.io", "ok: not told"),
     ],
 )
 def test_the_region(region: str | None, url: str, level: str) -> None:
     found = {one.name: one for one in doctor.of_intercom(op.Done(region=region), Settings(intercom_url=url))}
-    assert found["region"].level == level
+    assert f"{found['region'].level}: {found['region'].says}" == level
 
 
 def test_a_queue_that_fills_up() -> None:

@@ -98,6 +98,14 @@ def test_a_dead_one_is_a_negative_result(onelane: Onelane, intent: str, hand: Ha
     assert EMAIL not in onelane("status", intent, "--json").out
 
 
+def test_an_address_instead_of_an_id_is_masked(onelane: Onelane) -> None:
+    for words in ([], ["--json"]):
+        ended = onelane("status", EMAIL, *words)
+        assert ended.code == 3
+        assert f"onelane: no intent has the id '{MASKED}'" in ended.err
+        assert EMAIL not in ended.out + ended.err
+
+
 @pytest.mark.parametrize("intent_id", ["0" * 32, "nonsense"])
 def test_an_unknown_id_is_not_found(intent_id: str, onelane: Onelane) -> None:
     ended = onelane("status", intent_id)
@@ -271,7 +279,12 @@ def buried(onelane: Onelane, hand: Hand) -> list[str]:
 
 def test_no_dead_letters(onelane: Onelane) -> None:
     assert onelane("dead", "list").out == "No dead letters.\n"
-    assert onelane("dead", "list", "--json").out == ""
+    told = onelane("dead", "list", "--json")
+    assert (told.code, told.lines, told.err) == (0, [], "")  # JSON lines, as of every list: none for none
+    for verb in (["replay"], ["discard", "--reason", "x"]):
+        told = onelane("dead", *verb, "--all", "--dry-run", "--json")
+        assert (told.code, told.lines) == (0, [])
+    assert "no line if there is none" in " ".join(onelane("dead", "list", "--help").out.split())
 
 
 def test_dead_letters_are_listed_newest_first(onelane: Onelane, buried: list[str]) -> None:

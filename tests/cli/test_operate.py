@@ -145,7 +145,8 @@ def test_a_pause_stops_everybody_until_it_is_lifted(onelane: Onelane, valkey: Re
     assert ended.out.startswith("The line is paused. What is under way ends first")
     assert ended.out.endswith("`onelane resume` starts it again.\n")
     assert breaker(valkey).ask().word == "paused"
-    assert re.match(rf"The line is paused for \S+ s: import by {re.escape(MASKED)}\.\n", onelane("lanes").out)
+    since = r"since (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d \(\S+ s ago\)"
+    assert re.match(rf"The line is paused {since}: import by {re.escape(MASKED)}\.\n", onelane("lanes").out)
     line = onelane("lanes", "--json").json["line"]
     assert (line["state"], line["why"]["message"]) == ("paused", f"import by {MASKED}")
     assert line["since_ms"] > 0
@@ -156,11 +157,19 @@ def test_a_pause_stops_everybody_until_it_is_lifted(onelane: Onelane, valkey: Re
     assert onelane("resume").out == "The line was not stopped.\n"
 
 
+def test_a_stop_of_another_day_is_told_with_its_date(onelane: Onelane, valkey: Redis) -> None:
+    at_s = time.time() - 3 * 86_400
+    valkey.hset(keyspace.BREAKER, mapping={"state": "open", "since": round(at_s * 1000), "problem": "{}"})
+    then = time.strftime("%Y-%m-%d %H:%M:", time.localtime(at_s))
+    assert onelane("lanes").out.startswith(f"The line is stopped since {then}")
+    assert "(3 d ago)" in onelane("lanes").out
+
+
 def test_a_pause_without_a_reason(onelane: Onelane) -> None:
     assert onelane("pause", "--json").json == {"line": "paused", "was": "running", "reason": None}
     assert onelane("pause", "--json").json["was"] == "paused"
     assert onelane("pause").out.startswith("The line was paused already; the reason is the new one.")
-    assert onelane("lanes").out.startswith("The line is paused for ")
+    assert onelane("lanes").out.startswith("The line is paused since ")
     assert onelane("resume", "--json").json == {"line": "running", "was": "paused", "offered": 0}
 
 
@@ -171,7 +180,9 @@ def test_resume_starts_a_line_that_an_outage_stopped(onelane: Onelane, valkey: R
     valkey.hset(keyspace.BREAKER, mapping=record)
 
     shown = onelane("lanes").out
-    assert shown.startswith("The line is stopped for 10 min: unauthorized 401; tried again in 9.")
+    assert re.match(
+        r"The line is stopped since [\d: -]+ \(10 min ago\): unauthorized 401; tried again in 9\.", shown
+    )
     assert onelane("resume").out.startswith(
         "The line runs again; it was stopped for 10 min: unauthorized 401"
     )

@@ -54,16 +54,39 @@ def test_a_cell_without_room_goes_to_the_next_line(screen: Screen) -> None:
     ]
 
 
-def test_one_long_name_shifts_its_own_line_only(screen: Screen) -> None:
+def test_one_long_name_shifts_nothing(screen: Screen) -> None:
     long = f"a***@{'x' * 40}.test"
     with redirect_stdout(screen):
         output.print_entries([([long, "1"], ""), (["b***@y.test", "2"], "")], ("who", "waiting"))
 
     assert screen.lines == [
         "who                               waiting",
-        f"{long}  1",
+        long,
+        "                                  1",
         "b***@y.test                       2",
     ]
+
+
+def test_a_table_that_is_too_wide_keeps_its_last_column(screen: Screen) -> None:
+    medium, long = f"m***@{'x' * 20}.test", f"a***@{'x' * 40}.test"
+    heads = ("who", "waiting", "blocked", "tries", "state", "head")
+    rest = ["1", "2.0 s", "0", "held", "lead-capture"]
+    with redirect_stdout(screen):
+        output.print_entries([([who, *rest], "") for who in (long, "b***@y.test", medium)], heads)
+
+    assert screen.lines == [
+        "who             waiting  blocked  tries  state  head",
+        long,
+        "                1        2.0 s    0      held   lead-capture",
+        "b***@y.test     1        2.0 s    0      held   lead-capture",
+        medium,
+        "                1        2.0 s    0      held   lead-capture",
+    ]
+
+
+def test_without_a_terminal_a_wide_cell_keeps_its_row_together(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_entries([(["x" * 40, "1"], "")], ("who", "waiting"))
+    assert capsys.readouterr().out.splitlines()[1] == f"{'x' * 40}  1"
 
 
 def test_facts_stand_in_two_columns(screen: Screen) -> None:

@@ -100,6 +100,23 @@ def test_limits_hold_for_replays(bench: Bench, limit: str, status: str) -> None:
     assert replay(bench, id_, **{limit: 3}).status == "accepted"  # the same op: a refusal is not remembered
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_nothing_comes_back_behind_an_erasure_that_waits(bench: Bench, place: int) -> None:
+    [id_] = dead(bench)
+    erasure = bench.submit_many(2)[place]
+    key = keyspace.intent(erasure)
+    payload = json.loads(bench.intent(erasure)["payload"])
+    bench.redis.hset(key, "payload", json.dumps({**payload, "kind": "contact_erasure"}))
+    before = bench.snapshot()
+
+    assert replay(bench, id_).status == "erasing"
+    assert bench.snapshot() == before
+
+    named = {**payload, "name": "contact_erasure"}
+    bench.redis.hset(key, "payload", json.dumps(named))
+    assert replay(bench, id_).status == "accepted"
+
+
 def test_its_dedupe_key_lives_with_it_again(bench: Bench) -> None:
     [id_] = dead(bench, dedupe="k")
     key = keyspace.dedupe(LANE, "lead_capture", "k")

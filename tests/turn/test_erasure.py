@@ -22,6 +22,7 @@ from worker.core.policy import Policy
 from worker.history import History
 from worker.sandbox.rules import Request
 
+from .test_replay import bury
 from .world import World
 
 ANN, BOB = "ann@example.test", "bob@example.test"
@@ -114,7 +115,9 @@ class TestUnknown:
         assert live(world) == []
         world.close()
 
-    def test_delete_whose_answer_is_lost(self, world: World) -> None:
+    def test_delete_whose_answer_is_lost(self, redis: Redis) -> None:
+        """It is sent again and answers 404, as if somebody else had been there before: a second look."""
+        world = World(redis, policy=QUICK)
         world.do(LeadCapture(email=ANN))
         lost = [op.Unknown(op.Problem("timeout"))]
         world.gateway.after = lambda operation, reply: (
@@ -122,9 +125,83 @@ class TestUnknown:
         )
         assert world.do(ContactErasure(email=ANN)).result == "erased"
         assert live(world) == []
+        world.close()
+
+
+class TestGone:
+    """A DELETE that answers 404: the contact may live on in another one."""
+
+    @pytest.mark.parametrize("others", [False, True])
+    def test_merged_into_a_user_whom_the_index_hides(self, redis: Redis, others: bool) -> None:
+        world = World(redis, policy=QUICK)
+        lead = world.do(LeadCapture(email=ANN, name=NAME)).contact_id
+        if others:
+            world.seed(role="lead", email=ANN)
+        world.sandbox.catch_up()
+        user = world.seed(role="user", email=ANN, external_id="u-1")["id"]
+        merged = Request.of("POST", "/contacts/merge", {"from": lead, "into": user})
+        assert world.sandbox.handle(merged, world.now).status == 200
+        [receipt] = world.enqueue(ContactErasure(email=ANN))
+        world.run()
+        assert world.outcome(receipt) is None  # nobody says where the lead has gone to
+        assert live(world) == [user]
+        world.sandbox.catch_up()
+        assert all_end(world, [receipt])[0].result == "erased"
+        assert live(world) == []
+        world.close()
+
+    def test_merged_into_one_whom_intercom_names(self, world: World) -> None:
+        """The answer says who lives on: nothing needs to wait for the index."""
+        lead = world.do(LeadCapture(email=ANN, name=NAME)).contact_id
+        world.sandbox.catch_up()
+        user = world.seed(role="user", email=ANN, external_id="u-1")["id"]
+        merged = Request.of("POST", "/contacts/merge", {"from": lead, "into": user})
+        assert world.sandbox.handle(merged, world.now).status == 200
+        world.gateway.before = lambda operation: (
+            op.Gone(merged_into=user) if operation == op.Delete(lead or "") else None
+        )
+        assert world.do(ContactErasure(email=ANN)).result == "erased"
+        assert live(world) == []
+
+    def test_nobody_then_either(self, redis: Redis) -> None:
+        world = World(redis, policy=QUICK)
+        lead = world.do(LeadCapture(email=ANN)).contact_id
+        world.sandbox.handle(Request.of("DELETE", f"/contacts/{lead}", None), world.now)
+        [receipt] = world.enqueue(ContactErasure(email=ANN))
+        world.run()
+        assert world.outcome(receipt) is None
+        world.sandbox.catch_up()
+        assert all_end(world, [receipt])[0].result == "erased"
+        world.close()
+
+
+class TestDeadLetters:
+    def test_none_from_before_comes_back_behind_it(self, redis: Redis) -> None:
+        world = World(redis, policy=QUICK)
+        letter = bury(world, LeadCapture(email=ANN, name=NAME))
+        [receipt] = world.enqueue(ContactErasure(email=ANN))
+        world.run()  # nobody is there: it waits for its second look
+        answer = world.store.replay(
+            letter.lane, letter.id, "op", whole=False, lane_max=100, partition_max=100
+        )
+        assert answer.status == "erasing"
+        assert all_end(world, [receipt])[0].result == "erased"
+        outcome = world.outcome(letter)
+        assert outcome is not None
+        assert outcome.reason == "erased"
+        assert live(world) == []
+        world.close()
 
 
 class TestTraces:
+    @pytest.mark.parametrize("named", ["u-1", None])
+    def test_the_lane_of_another_address_forgets_them(self, world: World, named: str | None) -> None:
+        world.do(ContactSync(email=ANN, external_id="u-1", name=NAME))
+        world.do(LeadCapture(email=BOB, external_id="u-1", phone="+353871234567"))
+        world.do(LeadCapture(email=BOB, external_id="u-1", phone="+353871234567"))
+        assert world.do(ContactErasure(email=ANN, external_id=named)).result == "erased"
+        assert traces(world) == []
+
     def test_nothing_of_the_person_is_left(self, world: World) -> None:
         world.attributes("plan")
         receipts = world.enqueue(
@@ -165,7 +242,8 @@ class TestTraces:
         assert traces(world) == []
 
     @pytest.mark.parametrize("times", [1, 2])
-    def test_dies_before_it_settles(self, world: World, times: int) -> None:
+    def test_dies_before_it_settles(self, redis: Redis, times: int) -> None:
+        world = World(redis, policy=QUICK)
         world.do(LeadCapture(email=ANN, name=NAME))
         settle, left = world.store.settle, [None] * times
 
@@ -185,3 +263,4 @@ class TestTraces:
             world.redis.zadd(f"onelane:{{{lane[0]}}}:due", {lane: 1})
         assert all_end(world, [receipt])[0].result == "erased"
         assert traces(world) == []
+        world.close()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from worker.letters import Deed, Hands, Selection
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsLines = Annotated[
+    bool, typer.Option("--json", help="Print JSON, one line for each; no line if there is none.")
+]
 _WHICH = "Which"
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of receipts.")]
 OfKind = Annotated[
@@ -58,7 +61,7 @@ def dead_list(
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
     limit: Annotated[int, typer.Option(min=1, help="Most to show, the newest first.")] = 50,
-    as_json: AsJson = False,
+    as_json: AsLines = False,
 ) -> None:
     """List them, newest first."""
     from worker.cli.config import open_redis
@@ -112,7 +115,12 @@ def dead_replay(
     newer_than: NewerThan = None,
     everything: Everything = False,
     as_is: Annotated[
-        bool, typer.Option("--as-is", help="Apply them whole, over what was written since, as if said now.")
+        bool,
+        typer.Option(
+            "--as-is",
+            help="Apply them whole, over what was written since, as if said now; but a sync with an older "
+            "version than one applied is superseded all the same.",
+        ),
     ] = False,
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="Why; the timeline of the address goes on telling it.")

@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, NoReturn
 
 import typer
@@ -30,27 +32,52 @@ TIMED_OUT: Final = 5
 def fail(code: int, message: str, hint: str | None = None) -> NoReturn:
     """Say what is wrong, and what to do about it, on standard error; end the command with this code.
 
-    A program that asked for JSON and has got none yet is told the same in `{"failed": …}`.
+    A program that asked for JSON and has got none yet is told the same in `{"failed": …}`. Addresses are
+    masked in both: what was typed by mistake may be one.
     """
-    output.tell(f"onelane: {message}", err=True)
+    output.tell(output.masked(f"onelane: {message}"), err=True)
     if hint is not None:
-        output.tell(hint, indent=2, err=True)
+        output.tell(output.masked(hint), indent=2, err=True)
     output.print_failure(code, message, hint)
     raise typer.Exit(code)
+
+
+_UsageError: Final[Any] = typer.BadParameter.__base__
+"""Click's own class, in the copy of click that this typer uses: newer ones bring one of their own."""
 
 
 class Commands(TyperGroup):
     """A command line whose expected errors end in a sentence and a code, never in a traceback."""
 
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        with _ending(wants_json="--json" in args) if parent is None else nullcontext():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        with output.answering(wants_json="--json" in ctx.args):
-            try:
-                return super().invoke(ctx)
-            except Exception as error:
-                told = explain(error)
-                if told is None:
-                    raise
-                fail(*told)
+        with _ending(wants_json="--json" in ctx.args) if ctx.parent is None else nullcontext():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ending(*, wants_json: bool) -> Iterator[None]:
+    """Ends a command line that fails. What typer shows by itself on standard error is told as JSON, too."""
+    with output.answering(wants_json=wants_json):
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except typer.Abort:
+            output.print_failure(NEGATIVE, "not confirmed: nothing was done", None)
+            raise
+        except _UsageError as error:
+            error.message = output.masked(error.message)  # what was typed by mistake may be an address
+            output.print_failure(USAGE, error.format_message(), "`--help` lists what can be said.")
+            raise
+        except Exception as error:
+            told = explain(error)
+            if told is None:
+                raise
+            fail(*told)
 
 
 def explain(error: Exception) -> tuple[int, str, str | None] | None:

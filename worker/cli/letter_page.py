@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NOT_DONE = {
     "gone": "is no dead letter any more",
+    "erasing": "the person is being erased: it ends with that",
     "lane_full": "its lane is full: replay it when that has drained",
     "queue_full": "its partition of the queue is full: replay it when that has drained",
     "forgotten": "what was written since is not remembered any more: --as-is applies it whole",

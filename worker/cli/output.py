@@ -177,7 +177,7 @@ def print_entries(entries: Sequence[Entry], headings: Sequence[str] = ()) -> Non
     rows = [*([headings] if headings else []), *(cells for cells, _ in entries)]
     if not rows:
         return
-    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
+    widths = _widths(rows, bool(headings))
     if headings:
         _print_row(headings, widths, style="dim")
     for cells, detail in entries:
@@ -187,18 +187,42 @@ def print_entries(entries: Sequence[Entry], headings: Sequence[str] = ()) -> Non
                 tell(line, indent=4)
 
 
+def _widths(rows: Sequence[Sequence[str]], with_headings: bool) -> list[int]:
+    """Of the columns. Where a table is wider than the screen, the one that suits most cells is made narrower:
+    the others go to a line of their own, and not the last column of every row."""
+    columns = list(zip(*rows, strict=True))
+    widths = [min(max(map(len, column)), _WIDEST) for column in columns]
+    room = _room()
+    over = 0 if room is None else sum(widths) + 2 * (len(widths) - 1) - room
+    if over > 0 and with_headings:
+        may = [n for n, column in enumerate(columns[:-1]) if widths[n] - over >= len(column[0])]
+        fitting = {n: sum(len(cell) <= widths[n] - over for cell in columns[n]) for n in may}
+        if fitting:
+            widths[max(fitting, key=lambda n: (fitting[n], widths[n]))] -= over
+    return widths
+
+
+def _room() -> int | None:
+    """Columns of the screen; None where nothing is broken, because a program may read it."""
+    stream = console()
+    return stream.width if stream.is_terminal else None
+
+
 def _print_row(cells: Sequence[str], widths: Sequence[int], style: str = "") -> None:
     from rich.text import Text
 
-    stream = console()
-    room = stream.width if stream.is_terminal else None
+    room, start = _room(), 0
     line, used = Text(style=style), 0
     for cell, width in zip(cells, widths, strict=True):
+        start += width + 2
         if room is not None and used and used + len(cell) > room:
             _print_line(line)
             line, used = Text("    ", style=style), 4
         line.append(cell.ljust(width) + "  ", style=style or _COLOURS.get(cell, ""))
         used += max(width, len(cell)) + 2
+        if room is not None and len(cell) > width:  # the next cells stay in their columns, one line below
+            _print_line(line)
+            line, used = Text(" " * start, style=style), start
     _print_line(line)
 
 

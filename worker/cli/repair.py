@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import typer
 from worker.cli import output
 from worker.cli.config import settings_of_workspace
 from worker.cli.dead import is_interactive
-from worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
+from worker.cli.exits import NEGATIVE, USAGE, fail
 
 if TYPE_CHECKING:
     from worker.breaker import Gate
@@ -46,11 +47,13 @@ def repair(
     """Find people who are several contacts; merge leads into their user.
 
     Goes through the list of all contacts, reads each suspect by id, and merges under the lane of its address.
-    What Intercom cannot merge is reported. While the line is paused or stopped nothing is merged. Exit code 1
-    if somebody is left who is several contacts.
+    It asks first; where nobody can be asked, as with --json, it wants --yes or --dry-run. What Intercom
+    cannot merge is reported. While the line is paused or stopped nothing is merged. Exit code 1 if somebody
+    is left who is several contacts, or if Intercom does not answer.
     """
     from worker.repair import LEFT
 
+    _require_leave(dry_run or yes, as_json)
     settings = settings_of_workspace()
     if not settings.intercom_token.get_secret_value():
         fail(USAGE, "ONELANE_INTERCOM_TOKEN is not set", "Repair must read the workspace's contacts.")
@@ -60,12 +63,24 @@ def repair(
         groups, seen = _scan(ask, as_json)
         found = _confirm(ask, groups, as_json)
         if not dry_run and any(one.verdict == "mergeable" for one in found):
-            _ask_first(found, yes, as_json)
+            _ask_first(found, yes)
             found = _mend(mender(), found, as_json)
     found = [one for one in found if one.verdict != "single"]
     _tell(found, seen, as_json)
     if any(one.verdict in LEFT for one in found):
         raise typer.Exit(NEGATIVE)
+
+
+def _require_leave(given: bool, as_json: bool) -> None:
+    """Nothing that cannot be undone without a person's word; a program cannot be asked for it."""
+    if not given and (as_json or not _can_be_asked()):
+        hint = "--yes merges without asking; --dry-run only looks and reports."
+        fail(USAGE, "merging cannot be undone, and there is nobody to ask: say --yes or --dry-run", hint)
+
+
+def _can_be_asked() -> bool:
+    """Whether somebody sees whom it would merge, and can answer."""
+    return is_interactive() and sys.stdout.isatty()
 
 
 def _require_running(gate: Gate) -> None:
@@ -93,6 +108,7 @@ def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Call
 
     given = queue_settings()
     with open_redis() as redis:
+        redis.ping()  # without it nobody counts our calls, and nothing is known of the line
         limiter = Limiter(redis, settings.requests_per_10s)
         gateway = Gateway(settings)
         store = LaneStore(redis, lane_settings(settings))
@@ -163,7 +179,7 @@ def _scan(ask: Ask, as_json: bool) -> tuple[list[Group], int]:
             return scan(ask, on_page), seen
     except ScanFailed as failed:
         hint = "Nothing was changed. `onelane doctor` looks what is wrong."
-        fail(UNREACHABLE, f"Intercom did not give the list of contacts: {failed}", hint)
+        fail(NEGATIVE, f"Intercom did not give the list of contacts: {failed}", hint)
 
 
 def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
@@ -177,14 +193,13 @@ def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
     return found
 
 
-def _ask_first(found: Sequence[Finding], yes: bool, as_json: bool) -> None:
+def _ask_first(found: Sequence[Finding], yes: bool) -> None:
+    if yes:
+        return
     meant = [one for one in found if one.verdict == "mergeable"]
-    count = len(meant)
-    if not yes and is_interactive():
-        if not as_json:
-            output.print_entries([_entry(one) for one in meant])
-        whose = "1 person into the user" if count == 1 else f"{count:,} people into their users"
-        typer.confirm(f"Merge the leads of {whose}? It cannot be undone.", abort=True, err=True)
+    output.print_entries([_entry(one) for one in meant])
+    whose = "1 person into the user" if len(meant) == 1 else f"{len(meant):,} people into their users"
+    typer.confirm(f"Merge the leads of {whose}? It cannot be undone.", abort=True, err=True)
 
 
 def _mend(mender: Mender, found: Sequence[Finding], as_json: bool) -> list[Finding]:
@@ -220,9 +235,12 @@ def _summary(found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
 
 
 def _document(one: Finding) -> dict[str, Any]:
+    from producers.identity import lane_id
+
     document: dict[str, Any] = output.masked(
         {
             "who": one.group.address,
+            "lane": lane_id(one.group.address),
             "verdict": one.verdict,
             "user": one.user,
             "contacts": [{"id": facts.id, "role": facts.role} for facts in one.contacts],
@@ -235,4 +253,4 @@ def _document(one: Finding) -> dict[str, Any]:
 def _entry(one: Finding) -> output.Entry:
     told = _document(one)
     contacts = ", ".join(f"{each['role']} {each['id']}" for each in told["contacts"])
-    return [told["who"], one.verdict], contacts
+    return [told["who"], one.verdict, f"lane {told['lane']}"], contacts

@@ -90,7 +90,7 @@ def resume(as_json: AsJson = False) -> None:
     if not gate.stopped:
         output.tell("The line was not stopped.")
     else:
-        output.tell(f"The line runs again; it was {_line_words(line_of(gate), trial=False)}.")
+        output.tell(f"The line runs again; it was {_line_words(line_of(gate), over=True)}.")
     if offered:
         output.tell(f"{output.many(offered, 'parked lane')} {'is' if offered == 1 else 'are'} served now.")
 
@@ -130,15 +130,26 @@ def line_words(gate: Gate) -> str:
     return _line_words(line_of(gate))
 
 
-def _line_words(line: dict[str, Any], *, trial: bool = True) -> str:
+def _line_words(line: dict[str, Any], *, over: bool = False) -> str:
+    """`over`: told of a stop that has just ended."""
     state, problem = _LINE.get(line["state"], "running"), line["why"] or {}
-    since_ms = line["since_ms"]
-    since = "" if since_ms is None else f" for {output.span(time.time() - since_ms / 1000)}"
+    since = "" if line["since_ms"] is None else _since(line["since_ms"] / 1000, over)
     said = problem.get("message", "") if problem.get("class") == "paused" else output.error_words(problem)
     said = said.removeprefix(": ")
     words = f"{state}{since}: {said}" if said else f"{state}{since}"
-    by_itself = trial and line["state"] in ("open", "trial")
+    by_itself = not over and line["state"] in ("open", "trial")
     return words + _next_trial(line["next_trial_ms"]) if by_itself else words
+
+
+def _since(at_s: float, over: bool) -> str:
+    """A stop that lasts has a beginning; only one that is over has a length."""
+    length = output.span(time.time() - at_s)
+    if over:
+        return f" for {length}"
+    then = time.localtime(at_s)
+    of_today = then[:3] == time.localtime()[:3]
+    clock = time.strftime("%H:%M:%S" if of_today else "%Y-%m-%d %H:%M:%S", then)
+    return f" since {clock} ({length} ago)"
 
 
 def _next_trial(at_ms: int | None) -> str:

@@ -77,7 +77,7 @@ def _words(entry: Entry) -> str:
             words = [entry["state"], said if said != entry["state"] else "", f"again after {again}"]
             return ", ".join(word for word in words if word)
         case "replayed":
-            how = "whole" if entry.get("whole") else "without what was written since"
+            how = "whole" if entry.get("whole") else "whatever was written since stands"
             return f"{how}: {entry['reason']}" if entry.get("reason") else how
         case "discarded":
             return str(entry.get("reason", ""))

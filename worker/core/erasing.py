@@ -7,7 +7,9 @@
 | leads, and users without an external id      | deleted                                                     |
 | users with another external id               | other accounts: kept, unless `everyone`                     |
 | several users, no external id, not everyone  | rejected `ambiguous`: it cannot be undone                   |
-| archived ones that we know                   | deleted; 404 counts as done                                 |
+| archived ones that we know                   | deleted, like the others                                    |
+| a DELETE that finds nobody                   | perhaps merged into a user whom the index does not show     |
+|                                              | yet: a second look a settle window after it was lost        |
 | nobody                                       | a second look a settle window later, then it is so          |
 
 Nobody is deleted on the index' word: every hit is read first.
@@ -64,9 +66,12 @@ def _is_the_person(s: Situation, known: Known) -> bool:
 
 
 def _second_look(s: Situation) -> Step | None:
-    """Nobody was there to be deleted: the index may not show them yet."""
-    proven_ms = max(s.wish.accepted_ms, s.know.gone_ms or 0) + s.policy.settle_window_ms
-    if s.know.deeds.written or (s.know.search_ms or 0) >= proven_ms:
+    """Nobody was there to be deleted, or somebody is gone and nobody says where to: the index may not show
+    yet who lives."""
+    gone_ms = s.know.gone_ms or 0
+    since_ms = gone_ms if s.know.deeds.written else max(s.wish.accepted_ms, gone_ms)
+    proven_ms = since_ms + s.policy.settle_window_ms
+    if not since_ms or (s.know.search_ms or 0) >= proven_ms:
         return None
     return Wait(proven_ms, "reconciling")
 
@@ -80,6 +85,12 @@ def identities(wish: Wish, know: Knowledge) -> frozenset[str]:
     """The external ids that were the person's: the one named, and those of whom was deleted."""
     named = frozenset() if wish.external_id is None else frozenset({wish.external_id})
     return know.deeds.identities | named
+
+
+def gone(know: Knowledge) -> tuple[str, ...]:
+    """The contacts of the person, as far as they were known: no lane may remember them."""
+    ends = ("deleted", "gone", "merged")
+    return tuple(contact_id for contact_id, stone in know.tombstones.items() if stone.why in ends)
 
 
 def belief_after(know: Knowledge, policy: Policy, now_ms: int) -> Belief:

@@ -39,7 +39,10 @@ def recall(
         external_id=external_id,
         settle_window_ms=policy.settle_window_ms,
         epoch_ms=epoch_ms,
-        contacts={known.id: _with_young_facts(known, max(now_ms - life_ms, epoch_ms or 0)) for known in kept},
+        contacts={
+            known.id: _with_young_facts(_at_home(known, email), max(now_ms - life_ms, epoch_ms or 0))
+            for known in kept
+        },
         primary=belief.primary,
         tombstones=_young_stones(belief.tombstones, life_ms, now_ms),
         looked_ms=belief.searched_ms if complete else None,
@@ -61,7 +64,10 @@ def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) ->
         know = ended(_without_lost(know))
     primary = primary or know.primary
     return Belief(
-        contacts=tuple(sorted(know.contacts.values(), key=lambda known: known.age_key)),
+        contacts=tuple(
+            _at_home(known, know.email)
+            for known in sorted(know.contacts.values(), key=lambda known: known.age_key)
+        ),
         primary=primary if primary in know.contacts else None,
         searched_ms=know.looked_ms,
         tombstones=_young_stones(know.tombstones, policy.registry_ttl_ms, now_ms),
@@ -83,6 +89,11 @@ def _is_stale(known: Known, email: str, life_ms: int, now_ms: int) -> bool:
 def _doubted(known: Known) -> Known:
     """A lead of ours is not forgotten, only looked up again: it may have to be merged into a user (R22)."""
     return known.model_copy(update={"confirmed": False, "facts": None, "lost_ms": None})
+
+
+def _at_home(known: Known, email: str) -> Known:
+    """Who lives at another address is written to from there, and nobody tells us: a pointer, but no facts."""
+    return known if known.email == email else known.model_copy(update={"facts": None})
 
 
 def _with_young_facts(known: Known, oldest_ms: int) -> Known:

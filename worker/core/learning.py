@@ -225,7 +225,7 @@ def _gone(know: Knowledge, operation: op.Operation, reply: op.Gone, sent_ms: int
         case op.Archive(contact_id=contact_id):  # it was to go, and is gone
             return _put_back(know, contact_id, sent_ms)
         case op.Delete(contact_id=contact_id):
-            return _deleted(know, contact_id, sent_ms)
+            return _gone_before(know, contact_id, reply.merged_into, sent_ms)
         case (
             op.Read(contact_id=contact_id)
             | op.Update(contact_id=contact_id)
@@ -384,13 +384,29 @@ def _put_back(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
 
 
 def _deleted(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
+    know = _unnamed(know, contact_id)
+    return know.wrote(contact_id).bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
+
+
+def _gone_before(know: Knowledge, contact_id: str, heir: str | None, sent_ms: int) -> Knowledge:
+    """A contact that was to be deleted is gone: deleted by somebody, or merged into a user who lives on."""
+    known = know.contacts.get(contact_id)
+    lost_ms = known.lost_ms if known is not None else None
+    know = _unnamed(know, contact_id)
+    if heir is not None:
+        return _survived(know, contact_id, heir, sent_ms)
+    return know.bury(contact_id, Tombstone(why="gone", at_ms=sent_ms if lost_ms is None else lost_ms))
+
+
+def _unnamed(know: Knowledge, contact_id: str) -> Knowledge:
+    """By what names else the person was known here: those are to be forgotten, too."""
     known = know.contacts.get(contact_id)
     if known is not None and known.email not in (None, know.email):
         know = know.did(left={**know.deeds.left, contact_id: known.email})
     if known is not None:
         named = {name for name in (known.external_id, known.alias) if name is not None}
         know = know.did(identities=know.deeds.identities | named)
-    return know.wrote(contact_id).bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
+    return know
 
 
 def _normalised(email: str | None) -> str | None:

@@ -9,7 +9,8 @@ believe is known. One search asks for both addresses.
 | nobody                               | nobody               | a second look a settle window later, skipped |
 | nobody but one who answers 404       | any                  | the same, skipped `archived`                 |
 | user, lead                           | nobody               | write the address                            |
-| user                                 | leads                | the same; leads of ours are merged into it   |
+| user                                 | leads                | the same; leads of ours, if young, merged    |
+|                                      |                      | into it (R22); others stay, and are told     |
 | lead                                 | one user             | the lead is merged into the user             |
 | user                                 | a user               | rejected `address_taken`                     |
 | lead                                 | leads, several users | rejected `address_taken`                     |

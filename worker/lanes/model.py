@@ -32,7 +32,7 @@ Part = str | None | Keep
 
 Refusal = Literal["busy", "asleep", "not_due", "held", "newer", "gated"]
 PostponedState = Literal["retrying", "reconciling", "parked"]
-ReplayStatus = Literal["accepted", "gone", "lane_full", "queue_full"]
+ReplayStatus = Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
 SettledStatus = Literal["more", "publish", "left", "asleep"]
 
 
@@ -218,7 +218,8 @@ class Replayed:
     """A dead letter stands in its lane again, or why not."""
 
     status: ReplayStatus
-    """gone: it is no dead letter (any more) · lane_full, queue_full: the limit is reached"""
+    """gone: it is no dead letter (any more) · lane_full, queue_full: the limit is reached
+    erasing: an erasure waits in its lane, and the letter is older: it will go with the rest"""
     turn: Turn | None = None
     """To be published, if the lane was asleep."""
 

@@ -27,6 +27,7 @@ NAMES: Final = (
     "leaf_note",
     "leaf_give",
     "leaf_forget",
+    "contact_note",
     "breaker_ask",
     "breaker_tell",
     "epoch",

@@ -208,6 +208,34 @@ class LaneStore:
         """Who its contact is, and what was applied to it, is not remembered any more; a lock on it stays."""
         self._scripts.run("leaf_forget", [keyspace.external_id(external_id)], [])
 
+    # --- contacts known from elsewhere --------------------------------------------------------------------
+
+    def note_contact(self, contact_id: str, lane: str, *, writes: bool = False) -> None:
+        """A lane remembers a contact that lives at another address. `writes`: it is about to write to it."""
+        limits = self._limits
+        args: list[Arg] = [lane, limits.leaf_ms if writes else 0, limits.registry_ttl_ms]
+        self._scripts.run("contact_note", [keyspace.contact(contact_id)], args)
+
+    def outdated(self, contact_ids: Sequence[str], lane: str) -> dict[str, int]:
+        """Contact id → until when (ms) a write noted by another lane than this may have taken effect: facts
+        from before are not true any more. Only those that were written to."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for contact_id in contact_ids:
+                pipe.hmget(keyspace.contact(contact_id), "writer", "wrote", "others")
+            rows: Any = pipe.execute()
+        found = {}
+        for contact_id, (writer, wrote, others) in zip(contact_ids, rows, strict=True):
+            until = others if as_text(writer) == lane else wrote
+            if until is not None:
+                found[contact_id] = int(until)
+        return found
+
+    def lanes_knowing(self, contact_id: str) -> tuple[str, ...]:
+        """The lanes that may remember a contact although it lives at another address."""
+        fields = cast(Any, self._redis.hgetall(keyspace.contact(contact_id)))
+        names = (as_text(name) for name in fields)
+        return tuple(name.removeprefix("at:") for name in names if name.startswith("at:"))
+
     # --- changes of address -------------------------------------------------------------------------------
 
     def keep_gate(self, gate: Gate, grant: Grant, new_address: str, accepted_ms: int) -> None:
