@@ -60,13 +60,22 @@ class Atlas:
             return told
         if request.words[:2] == ["contacts", "find_by_external_id"]:
             return set(self._by_external_id.get(unquote(request.words[-1]), set()))
-        ids = [_contact_id(request), *_merged(request)]
-        return {address for one in ids if one for address in self._address_at(one, request.at)}
+        return {address for one in named_ids(request) for address in self._address_at(one, request.at)}
+
+    def places(self, contact_id: str) -> set[str]:
+        """Every address at which the contact has been, by the log."""
+        return {address for _, address in self._moves.get(contact_id, [])}
 
     def _address_at(self, contact_id: str, at: float) -> list[str]:
         moves = self._moves.get(contact_id, [])
         known = bisect_right([moved_at for moved_at, _ in moves], at)
         return [address for _, address in moves[max(0, known - 1) : known]]
+
+
+def named_ids(request: Request) -> set[str]:
+    """The contacts that a request names by id."""
+    own = _contact_id(request)
+    return {*_merged(request), *(() if own is None else (own,))}
 
 
 def _contact_id(request: Request) -> str | None:

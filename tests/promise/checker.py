@@ -3,14 +3,16 @@
     report = check(accepted, control.contacts(), control.requests(), Declared(poison={…}))
     assert report.ok, str(report)
 
-| rule         | promise                                                                             |
-|--------------|-------------------------------------------------------------------------------------|
-| rule_endings | every accepted intent ended; dead letters only where expected                       |
-| rule_order   | per address the effects appear in accepted order; nothing is written unasked        |
-| rule_overlap | never two requests for one address in flight at once                                |
-| rule_persons | one live contact per person                                                         |
-| rule_fields  | no lost field update                                                                |
-| rule_consent | consent exactly as the last explicit word says                                      |
+| rule          | promise                                                                             |
+|---------------|-------------------------------------------------------------------------------------|
+| rule_endings  | every accepted intent ended; dead letters only where expected                       |
+| rule_results  | a result fits the kind of intent, its reason, and the true state                    |
+| rule_versions | the newest picture of a source wins                                                 |
+| rule_order    | per address the effects appear in accepted order; nothing is written unasked        |
+| rule_overlap  | never two requests for one address in flight at once                                |
+| rule_persons  | one live contact per person                                                         |
+| rule_fields   | no lost field update                                                                |
+| rule_consent  | consent exactly as the last explicit word says                                      |
 
 It judges what was asked against what is, never how the worker went about it: it knows no lanes, folds,
 leases or beliefs, and imports nothing of `worker` or `producers`.
@@ -29,8 +31,19 @@ from .rule_fields import check_fields
 from .rule_order import check_order
 from .rule_overlap import check_overlaps
 from .rule_persons import check_persons
+from .rule_results import check_results
+from .rule_versions import check_versions
 
-RULES = (check_endings, check_order, check_overlaps, check_persons, check_fields, check_consent)
+RULES = (
+    check_endings,
+    check_results,
+    check_versions,
+    check_order,
+    check_overlaps,
+    check_persons,
+    check_fields,
+    check_consent,
+)
 
 
 def check(

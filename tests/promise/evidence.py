@@ -14,6 +14,11 @@ from .history import Accepted, Declared, Json, Request, normal
 _GONE = ("archived", "deleted", "merged_into")
 
 
+def is_live(contact: Json) -> bool:
+    """Neither archived, deleted nor merged away."""
+    return not any(contact.get(name) for name in _GONE)
+
+
 @dataclass(slots=True)
 class Address:
     """One address: its intents, its requests, its contacts."""
@@ -76,7 +81,7 @@ class Evidence:
     def _add_contacts(self, found: dict[str, Address]) -> None:
         for contact in self.contacts:
             email = contact.get("email")
-            if email and normal(email) in found and not any(contact.get(name) for name in _GONE):
+            if email and normal(email) in found and is_live(contact):
                 found[normal(email)].live.append(contact)
 
     def _add_requests(self, found: dict[str, Address]) -> None:

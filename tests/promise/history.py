@@ -39,6 +39,8 @@ class Accepted:
     """When it was accepted (epoch seconds)."""
     outcome: Json | None = None
     """As the SDK reported it; None: it never ended."""
+    ended: float | None = None
+    """When it ended (epoch seconds), if the test knows: with it the rule on versions judges more."""
 
     @property
     def address(self) -> str:

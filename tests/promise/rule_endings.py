@@ -49,18 +49,46 @@ def _well_formed(report: Report, one: Accepted, known_contacts: set[str]) -> Non
 
 
 def _superseded(evidence: Evidence, report: Report, address: Address, one: Accepted) -> None:
-    """It may only be passed over if all it said was said again, later or by somebody who knew better."""
+    """It may only be passed over if all it said was said again, later or by somebody who knew better: in the
+    same lane, or wherever else its source spoke of the same external id. And that must have been done."""
     by = evidence.by_id.get((one.outcome or {}).get("superseded_by") or "")
-    if by is None or by.address != one.address:
-        report.found(OUTCOME, one.address, f"{one}: superseded by no intent of its address", one.outcome)
-    elif not (_outdated(one, by) or _said_again(evidence, address, one)):
+    if by is None or not (by.address == one.address or _outdated(one, by)):
+        report.found(OUTCOME, one.address, f"{one}: superseded by nobody who could", one.outcome)
+        return
+    if not (_outdated(one, by) or _said_again(evidence, address, one)):
         report.found(OUTCOME, one.address, f"{one}: superseded, but not all it said was overruled", by)
+    _took_effect(evidence, report, one, by)
+
+
+def _took_effect(evidence: Evidence, report: Report, one: Accepted, by: Accepted) -> None:
+    """Whoever it made way for was applied, or made way in turn. A word counts as soon as it is remembered,
+    though nobody was there to be written to."""
+    last = _end_of_chain(evidence, by)
+    remembered = last.result == "skipped" and bool(wishes.spoken(last, evidence.declared.newsletter_types))
+    if last.result in wishes.APPLIED or remembered:
+        return
+    text = f"{one}: superseded by what never took effect"
+    if evidence.rolled_back(last):
+        report.set_apart("rollback of Redis", OUTCOME, one.address, text, last)
+    else:
+        report.found(OUTCOME, one.address, text, last)
+
+
+def _end_of_chain(evidence: Evidence, by: Accepted) -> Accepted:
+    """Whom it leads to; where it goes in circles or nowhere, one that was superseded itself."""
+    seen = {by.id}
+    while by.result == "superseded":
+        following = evidence.by_id.get((by.outcome or {}).get("superseded_by") or "")
+        if following is None or following.id in seen:
+            break
+        by = following
+        seen.add(by.id)
+    return by
 
 
 def _outdated(one: Accepted, by: Accepted) -> bool:
     mine, its = one.intent.get("version"), by.intent.get("version")
-    same = all(one.intent.get(name) == by.intent.get(name) for name in ("external_id", "source"))
-    return mine is not None and its is not None and same and mine < its
+    return mine is not None and its is not None and mine < its and wishes.same_picture(one, by)
 
 
 def _said_again(evidence: Evidence, address: Address, one: Accepted) -> bool:

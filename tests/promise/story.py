@@ -11,6 +11,7 @@ from .history import Accepted, Declared
 from .report import Report
 
 ANN = "ann@example.test"
+BOB = "bob@example.test"
 Json = dict[str, Any]
 
 
@@ -110,6 +111,16 @@ class Story:
         self.request("POST", f"/contacts/{contact_id}/subscriptions", {"id": type_id, "consent_type": kind})
         contact = next(one for one in self.contacts if one["id"] == contact_id)
         contact["subscriptions"].append({"id": type_id, "consent_type": kind})
+
+    def archive(self, contact_id: str = "id1") -> int:
+        """Somebody archives a contact; returns the request's number."""
+        next(one for one in self.contacts if one["id"] == contact_id)["archived"] = True
+        return self.request("POST", f"/contacts/{contact_id}/archive")
+
+    def unarchive(self, contact_id: str = "id1") -> int:
+        """And it is brought back."""
+        next(one for one in self.contacts if one["id"] == contact_id)["archived"] = False
+        return self.request("POST", f"/contacts/{contact_id}/unarchive")
 
     # --- the verdict ---
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .history import Span, normal
-from .story import Story
+from .story import BOB, Story, two_names
 
 
 def seq(number: int) -> dict[str, int]:
@@ -171,6 +172,181 @@ def test_a_superseded_version_is_passed_over() -> None:
         "contact_sync", "superseded", outcome={"superseded_by": newer}, version=1, name="A", source="crm"
     )
     story.create(role="user", name="B")
+    assert story.kinds() == []
+
+
+def test_a_version_may_be_superseded_by_another_address() -> None:
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm"}
+    newer = story.intent("contact_sync", "created", version=5, name="A", **sync)
+    story.create(role="user", external_id="u1", name="A")
+    told = {"superseded_by": newer}
+    story.intent("contact_sync", "superseded", email=BOB, outcome=told, version=4, name="B", **sync)
+    assert story.kinds() == []
+
+
+def test_superseded_by_one_that_was_superseded_itself() -> None:
+    story = Story()
+    for number, result in enumerate(("superseded", "superseded", "created")):
+        outcome = {"superseded_by": f"{number + 1:032x}"} if result == "superseded" else {}
+        story.intent(result=result, outcome=outcome, name=str(number))
+    story.create(name="2")
+    assert story.kinds() == []
+
+
+def test_a_word_is_superseded_by_one_that_is_only_remembered() -> None:
+    story = Story()
+    by = story.intent("newsletter_opt_out", "skipped", outcome={"reason": "not_found"})
+    late = "1970-01-01T00:00:01+00:00"
+    story.intent("newsletter_opt_in", "superseded", outcome={"superseded_by": by}, occurred_at=late)
+    assert story.kinds() == []
+
+
+@pytest.mark.parametrize(
+    "differs", [{"source": "erp"}, {"external_id": "u2"}, {"version": 5}, {"version": None}]
+)
+def test_only_versions_of_one_picture_are_compared(differs: dict[str, Any]) -> None:
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm", "name": "A"}
+    story.intent("contact_sync", "created", version=5, **sync)
+    story.intent("contact_sync", "unchanged", **{"version": 4, **sync, **differs})
+    story.create(role="user", external_id="u1", name="A")
+    assert story.kinds() == []
+
+
+def test_an_erasure_forgets_versions() -> None:
+    story = Story()
+    story.intent("contact_sync", "created", version=5, name="A")
+    story.create(role="user", name="A")
+    story.intent("contact_erasure", "erased")
+    story.request("DELETE", "/contacts/id1")
+    story.contacts[0]["deleted"] = True
+    story.intent("contact_sync", "created", version=4, name="B", outcome={"contact_id": "id2"})
+    story.create(role="user", name="B")
+    assert story.kinds() == []
+
+
+def test_two_addresses_are_at_work_at_the_same_time() -> None:
+    """Nobody can say here that version 5 had ended when version 4 was accepted."""
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm"}
+    story.intent("contact_sync", "created", version=5, name="A", **sync)
+    story.create(role="user", external_id="u1", name="A")
+    story.intent("contact_sync", version=4, name="B", email=BOB, **sync)
+    story.put(email=BOB, name="B")
+    assert story.kinds() == []
+
+
+NOBODY = {"reason": "not_found"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("newsletter_opt_out", {}),
+        ("contact_sync", {"name": "A", "create": False}),
+        ("contact_upsert", {"set": {"name": "A"}, "create": "update_only"}),
+        ("email_change", {"new_email": BOB}),
+    ],
+)
+def test_who_may_not_create_may_find_nobody(kind: str, fields: dict[str, Any]) -> None:
+    story = Story()
+    story.intent(kind, "skipped", outcome=NOBODY, **fields)
+    story.intent(result="created", name="B")
+    story.create(name="B")
+    if kind == "newsletter_opt_out":
+        story.put(unsubscribed_from_emails=True)
+    assert story.kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("newsletter_opt_out", {}),
+        ("contact_sync", {"name": "B"}),
+        ("contact_upsert", {"set": {"name": "B"}, "create": "update_only"}),
+        ("contact_upsert", {"set": {"name": "B"}, "create": "create_only"}),
+        ("email_change", {"new_email": BOB}),
+    ],
+)
+def test_whom_others_archived_stays_so(kind: str, fields: dict[str, Any]) -> None:
+    story = Story()
+    contact_id = story.create(name="A")
+    theirs = frozenset({1, story.archive()})
+    story.intent(kind, "skipped", outcome={"reason": "archived", "contact_id": contact_id}, **fields)
+    assert story.kinds(foreign_requests=theirs) == []
+
+
+def test_whom_an_update_met_archived_a_person_brings_back() -> None:
+    story = two_names()
+    theirs = frozenset({story.archive()})
+    told = {"reason": "archived", "contact_id": "id1"}
+    story.intent("contact_sync", "skipped", outcome=told, name="C")
+    story.intent("contact_upsert", "skipped", outcome=NOBODY, set={"name": "C"}, create="update_only")
+    story.unarchive()
+    story.intent(name="D")
+    story.put(name="D")
+    assert story.kinds(foreign_requests=theirs) == []
+
+
+def test_create_only_leaves_alone_whom_it_meets() -> None:
+    story = two_names()
+    told = {"reason": "exists", "contact_id": "id1"}
+    story.intent("contact_upsert", "skipped", outcome=told, set={"name": "C"}, create="create_only")
+    assert story.kinds() == []
+
+
+def test_another_account_is_not_the_one_that_was_to_be_updated() -> None:
+    story = Story()
+    story.intent("product_sign_up", "created", external_id="u1", name="A")
+    story.create(role="user", external_id="u1", name="A", signed_up_at=1001)
+    update: dict[str, Any] = {"set": {"name": "B"}, "create": "update_only", "external_id": "u2"}
+    story.intent("contact_upsert", "skipped", outcome=NOBODY, **update)
+    assert story.kinds() == []
+
+
+def test_whom_others_made_may_not_have_been_visible() -> None:
+    story = Story()
+    theirs = story.create(role="user", external_id="browser", name="B")
+    story.intent("contact_upsert", "skipped", outcome=NOBODY, set={"name": "A"}, create="update_only")
+    assert story.kinds(foreign_requests=frozenset({1})) == []
+    assert story.kinds(foreign_contacts=frozenset({theirs})) == ["stray"]
+
+
+def test_whoever_comes_after_an_erasure_may_live() -> None:
+    story = Story()
+    story.intent("contact_erasure", "erased")
+    story.intent(result="created", name="A")
+    story.create(name="A")
+    assert story.kinds() == []
+
+
+def test_a_dead_letter_that_was_scrubbed() -> None:
+    story = Story()
+    dead = story.intent(result="rejected", outcome={"reason": "erased"})
+    story.intent("contact_erasure", "erased")
+    assert story.kinds(poison=frozenset({dead})) == []
+
+
+def test_a_change_of_address() -> None:
+    story = two_names()
+    story.intent("email_change", new_email="Bob@example.test")
+    story.put(email=BOB)
+    assert story.kinds() == []
+    story.intent("email_change", email=BOB, new_email="cid@example.test")
+    story.put(email="cid@example.test")
+    assert story.kinds() == []
+
+
+def test_a_change_of_address_that_was_merged_into_who_lives_there() -> None:
+    story = Story()
+    story.intent("product_sign_up", "created", email=BOB, external_id="u1")
+    story.create(email=BOB, role="user", external_id="u1", signed_up_at=1001)
+    story.intent(result="created", name="A", outcome={"contact_id": "id2"})
+    story.create(name="A")
+    story.intent("email_change", new_email=BOB, outcome={"contact_id": "id1"})
+    story.request("POST", "/contacts/merge", {"from": "id2", "into": "id1"})
+    story.contacts[1]["merged_into"] = "id1"
     assert story.kinds() == []
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from .report import KINDS
-from .story import Story, two_names
+from .story import BOB, Story, two_names
 
 # ── endings ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -23,8 +26,9 @@ def test_an_unexpected_dead_letter() -> None:
 
 
 def test_poison_that_was_swallowed() -> None:
-    story = two_names()
-    swallowed = story.intent(result="skipped", custom_attributes={"nope": 1})
+    story = Story()
+    told: dict[str, Any] = {"outcome": {"reason": "not_found"}, "custom_attributes": {"nope": 1}}
+    swallowed = story.intent("contact_sync", "skipped", create=False, **told)
     assert story.kinds(poison=frozenset({swallowed})) == ["dead_letter"]
 
 
@@ -33,7 +37,7 @@ def test_poison_that_was_swallowed() -> None:
     [{"result": "done", "contact_id": "id1"}, {"contact_id": "id9"}, {"contact_id": None}],
     ids=["unknown result", "unknown contact", "no contact"],
 )
-def test_an_outcome_that_cannot_be(outcome: dict[str, object]) -> None:
+def test_an_outcome_that_cannot_be(outcome: dict[str, Any]) -> None:
     story = two_names()
     story.intent(result="unchanged", name="B", outcome=outcome)
     assert story.kinds() == ["outcome"]
@@ -71,6 +75,123 @@ def test_an_update_that_was_never_written() -> None:
     story.intent(name="C")
     story.intent(name="D")
     story.put(name="D")
+    assert story.kinds() == ["outcome"]
+
+
+def test_superseded_by_a_dead_letter() -> None:
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm"}
+    story.intent("contact_sync", "created", version=1, name="A", **sync)
+    story.create(role="user", external_id="u1", name="A")
+    dead = f"{2:032x}"
+    story.intent("contact_sync", "superseded", outcome={"superseded_by": dead}, version=2, name="B", **sync)
+    story.intent("contact_sync", "rejected", outcome={"reason": "refused"}, version=3, name="C", **sync)
+    assert story.kinds(poison=frozenset({dead})) == ["outcome"]
+
+
+def test_superseded_in_a_circle() -> None:
+    story = two_names()
+    for other in (3, 2):
+        story.intent(result="superseded", name="C", outcome={"superseded_by": f"{other:032x}"})
+    story.intent(name="D")
+    story.put(name="D")
+    assert story.kinds() == ["outcome", "outcome"]
+
+
+@pytest.mark.parametrize("differs", [{"source": "erp"}, {"external_id": "u2"}, {"version": 6}])
+def test_superseded_at_another_address_by_what_is_no_newer_picture(differs: dict[str, Any]) -> None:
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm"}
+    newer = story.intent("contact_sync", "created", version=5, name="A", **sync)
+    story.create(role="user", external_id="u1", name="A")
+    older: dict[str, Any] = {**sync, "version": 4, "name": "B", "email": BOB, **differs}
+    story.intent("contact_sync", "superseded", outcome={"superseded_by": newer}, **older)
+    assert story.kinds() == ["outcome"]
+
+
+# ── results ───────────────────────────────────────────────────────────────────────────────────────────────
+
+UPSERT: dict[str, Any] = {"set": {"name": "B"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "reason"),
+    [
+        ("lead_capture", {"name": "A"}, "not_found"),
+        ("lead_capture", {"name": "A"}, "archived"),
+        ("newsletter_opt_in", {}, "not_found"),
+        ("product_sign_up", {"external_id": "u1"}, None),
+        ("product_sign_up", {"external_id": "u1"}, "exists"),
+        ("newsletter_opt_out", {}, "exists"),
+        ("newsletter_opt_out", {}, None),
+        ("contact_sync", {"name": "A"}, "not_found"),
+        ("contact_sync", {"name": "A", "create": True}, "not_found"),
+        ("contact_upsert", UPSERT, "not_found"),
+        ("contact_upsert", {**UPSERT, "create": "create_or_update"}, "exists"),
+        ("contact_upsert", {**UPSERT, "create": "create_only"}, "not_found"),
+        ("contact_upsert", {**UPSERT, "create": "update_only"}, "exists"),
+        ("email_change", {"new_email": BOB}, "exists"),
+    ],
+)
+def test_skipped_for_no_reason_of_its_kind(kind: str, fields: dict[str, Any], reason: str | None) -> None:
+    story = Story()
+    story.intent(kind, "skipped", outcome={"reason": reason}, **fields)
+    assert story.kinds() == ["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "fields"),
+    [
+        ("lead_capture", "erased", {"name": "B"}),
+        ("contact_erasure", "updated", {}),
+        ("contact_erasure", "skipped", {}),
+    ],
+)
+def test_an_ending_of_another_kind(kind: str, result: str, fields: dict[str, Any]) -> None:
+    story = two_names()
+    story.intent(kind, result, **fields)
+    assert "outcome" in story.kinds()
+
+
+@pytest.mark.parametrize("reason", ["exists", "archived"])
+def test_skipped_because_of_nobody(reason: str) -> None:
+    story = Story()
+    story.intent("contact_upsert", "skipped", create="create_only", outcome={"reason": reason}, **UPSERT)
+    assert story.kinds() == ["outcome"]
+
+
+# ── versions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_older_version_over_a_newer_one() -> None:
+    story = Story()
+    story.intent("contact_sync", "created", version=5, source="crm", name="A")
+    story.create(role="user", name="A")
+    story.intent("contact_sync", version=4, source="crm", name="B")
+    story.put(name="B")
+    assert story.kinds() == ["outcome"]
+
+
+def over_two_addresses() -> Story:
+    """Version 5 by ann's address, and a good while later version 4 by bob's."""
+    story = Story()
+    sync: dict[str, Any] = {"external_id": "u1", "source": "crm"}
+    story.intent("contact_sync", "created", version=5, name="A", **sync)
+    story.create(role="user", external_id="u1", name="A")
+    story.now += 100
+    story.intent("contact_sync", version=4, name="B", email=BOB, **sync)
+    story.put(email=BOB, name="B")
+    return story
+
+
+def test_an_older_version_by_another_address() -> None:
+    assert over_two_addresses().kinds() == ["outcome"]
+
+
+def test_an_older_version_by_another_address_as_soon_as_the_newer_has_ended() -> None:
+    story = over_two_addresses()
+    newer, older = story.accepted
+    story.accepted = [replace(newer, at=older.at - 1, ended=older.at - 0.1), older]
     assert story.kinds() == ["outcome"]
 
 

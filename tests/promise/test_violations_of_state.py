@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .story import Story, two_names
+from typing import Any
+
+import pytest
+
+from .story import BOB, Story, two_names
 
 # ── persons ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,3 +178,59 @@ def test_an_opt_out_concerns_every_contact_of_the_address() -> None:
     assert story.kinds() == ["consent"]
     story.put("id2", unsubscribed_from_emails=True)
     assert story.kinds() == []
+
+
+# ── results ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("contact_upsert", {"set": {"name": "B"}, "create": "update_only"}),
+        ("contact_sync", {"name": "B", "create": False}),
+        ("email_change", {"new_email": BOB}),
+    ],
+)
+def test_not_found_though_somebody_lived_there_all_along(kind: str, fields: dict[str, Any]) -> None:
+    story = two_names()
+    story.intent(kind, "skipped", outcome={"reason": "not_found"}, **fields)
+    assert story.kinds() == ["outcome"]
+
+
+def test_archived_though_it_never_was() -> None:
+    story = two_names()
+    told = {"reason": "archived", "contact_id": "id1"}
+    story.intent("contact_sync", "skipped", outcome=told, name="B")
+    assert story.kinds() == ["outcome"]
+
+
+def test_erased_and_still_there() -> None:
+    story = two_names()
+    story.intent("contact_erasure", "erased")
+    assert story.kinds() == ["outcome"]
+
+
+def test_a_contact_of_an_earlier_intent_that_an_erasure_left() -> None:
+    """It was made after the erasure had been accepted, but before its turn."""
+    story = Story()
+    story.intent(result="created", name="A")
+    story.intent("contact_erasure", "erased")
+    story.create(name="A")
+    assert story.kinds() == ["outcome"]
+
+
+def test_everyone_is_erased_and_another_account_is_still_there() -> None:
+    story = Story()
+    story.intent("product_sign_up", "created", external_id="u2")
+    story.create(role="user", external_id="u2", signed_up_at=1001)
+    story.intent("contact_erasure", "erased", external_id="u1")
+    assert story.kinds() == []
+    story.intent("contact_erasure", "erased", external_id="u1", everyone=True)
+    assert story.kinds() == ["outcome"]
+
+
+@pytest.mark.parametrize("result", ["updated", "unchanged"])
+def test_a_change_of_address_that_moved_nobody(result: str) -> None:
+    story = two_names()
+    story.intent("email_change", result, new_email=BOB)
+    assert story.kinds() == ["outcome"]

@@ -74,6 +74,13 @@ def makes_user(one: Accepted) -> bool:
     return False
 
 
+def same_picture(one: Accepted, other: Accepted) -> bool:
+    """Whether versions of the two can be compared: one source speaks of one identity, which is the external
+    id, else the address."""
+    same = all(one.intent.get(name) == other.intent.get(name) for name in ("external_id", "source"))
+    return same and (one.external_id is not None or one.address == other.address)
+
+
 def key(value: Any) -> str:
     """Equal values have equal keys; True, 1 and "1" differ, 1 and 1.0 do not."""
     if isinstance(value, float) and value.is_integer():

@@ -81,6 +81,10 @@ class _Identities:
         self._shared = dice.random() < 0.1
         self.kinds = dice.sample(tuple(_KINDS), dice.choice((2, 3, len(_KINDS))))
         """Where there are few kinds, intents fold."""
+        self.versioned = 0.4
+        """How often a sync has a version."""
+        if self._shared and dice.random() < 0.5:  # the versions of one external id come by several addresses
+            self.kinds, self.versioned = ["contact_sync", "contact_sync", "lead_capture"], 0.9
         self.terse = dice.random() < 0.3
         """Everybody speaks of the name only, and old values come back all the time."""
 
@@ -133,7 +137,7 @@ def _intent(dice: Random, who: _Identities, number: int, poisoned: bool) -> Json
     elif kind != "newsletter_opt_out":
         intent |= _fields(dice, who, number)
     if kind == "contact_sync":
-        intent |= _sync(dice, intent)
+        intent |= _sync(dice, who, intent)
     if kind.startswith("newsletter"):
         intent |= _consent(dice)
     if kind == "lead_capture" and poisoned and dice.random() < 0.5:
@@ -166,9 +170,9 @@ def _fields(dice: Random, who: _Identities, number: int) -> Json:
     return fields
 
 
-def _sync(dice: Random, intent: Json) -> Json:
+def _sync(dice: Random, who: _Identities, intent: Json) -> Json:
     more: Json = {}
-    if dice.random() < 0.4:
+    if dice.random() < who.versioned:
         more |= {"source": "crm", "version": dice.randint(1, 4)}
     if dice.random() < 0.2:
         more["create"] = False

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tests.promise import report as kinds
 from tests.promise.report import Violation
 
@@ -52,18 +49,55 @@ def others_beside(world: World, violation: Violation) -> bool:
     return violation.kind == kinds.CONSENT and violation.address in world.meddlers.touched
 
 
+_TRAVELLING = (kinds.FIELD, kinds.CONSENT, kinds.ORDER, kinds.STRAY, kinds.OUTCOME, kinds.MISSING)
+
+
 def two_addresses(world: World, violation: Violation) -> bool:
     """One external id at two addresses: the contact moves, values of both travel with it, and whom it meets
     at its new address can be merged only within the policy. An intent that does not name the id holds no lock
     on it, so two lanes may write to the contact while it moves."""
-    return has_shared_identity(world.script) and violation.kind not in (kinds.LOST, kinds.DEAD_LETTER)
+    return violation.kind in _TRAVELLING and violation.address in tied_addresses(world.script)
+
+
+def met_at_a_new_address(world: World, violation: Violation) -> bool:
+    """A user has moved to an address where somebody lives: a lead that is not ours any more, or another user.
+    They cannot be merged, and are reported."""
+    if violation.kind != kinds.DUPLICATE or violation.address not in tied_addresses(world.script):
+        return False
+    updates = [one for one in world.sandbox.requests() if one["method"] == "PUT"]
+    moves = [one for one in updates if one["body"].get("email") == violation.address]
+    came = {one["path"].rpartition("/")[2] for one in moves}
+    return any(f" {contact_id} " in line for line in violation.evidence for contact_id in came)
+
+
+def two_lanes_of_one_person(world: World, violation: Violation) -> bool:
+    """A contact of two addresses is read from one lane while the other works; and an intent that names no
+    external id does not hold the one of the user whom it finds."""
+    tied = tied_addresses(world.script)
+    if violation.kind != kinds.OVERLAP or violation.address not in tied:
+        return False
+    there = [told.intent for told in world.accepted.values() if told.intent["email"].strip().lower() in tied]
+    return any(_reads(line) for line in violation.evidence) or any("external_id" not in one for one in there)
+
+
+def other_account_stays(world: World, violation: Violation) -> bool:
+    """An erasure that names one account of an address leaves the other, with what its person said."""
+    erasures = [told.intent for told in world.accepted.values() if told.intent["kind"] == "contact_erasure"]
+    named = [one for one in erasures if "external_id" in one and not one.get("everyone")]
+    return violation.kind == kinds.CONSENT and any(
+        one["email"].strip().lower() == violation.address for one in named
+    )
+
+
+def _reads(evidence: str) -> bool:
+    return " GET " in evidence or "/contacts/search" in evidence
 
 
 def idle_read(world: World, violation: Violation) -> bool:
     """Whoever lost the lane while standing still may have a read under way. It changes nothing."""
     if violation.kind != kinds.OVERLAP or not any(one.kind in KILLING for one in world.faults.struck):
         return False
-    return " GET " in violation.evidence[0] or "/contacts/search" in violation.evidence[0]
+    return _reads(violation.evidence[0])
 
 
 def guarded_create(world: World, violation: Violation) -> bool:
@@ -109,6 +143,9 @@ EXCUSES = (
     late_write,
     others_beside,
     two_addresses,
+    met_at_a_new_address,
+    two_lanes_of_one_person,
+    other_account_stays,
     idle_read,
     guarded_create,
     one_by_one,
@@ -118,25 +155,21 @@ EXCUSES = (
 )
 
 
-def _moves(intent: Mapping[str, Any]) -> bool:
-    return bool(intent["kind"] == "email_change")
-
-
 def has_shared_identity(script: Script) -> bool:
     """Is one external id named at two addresses, by whomever? Or does somebody move from one to another?"""
+    return bool(tied_addresses(script))
+
+
+def tied_addresses(script: Script) -> frozenset[str]:
+    """Addresses that share an external id, or between which somebody moves."""
     named = [(one.intent["email"], one.intent.get("external_id")) for one in script.requests]
     named += [(act.address, act.external_id) for act in script.acts]
-    named += [
-        (one.intent["new_email"], one.intent["email"].strip())
-        for one in script.requests
-        if _moves(one.intent)
-    ]
-    named += [
-        (one.intent["email"], one.intent["email"].strip()) for one in script.requests if _moves(one.intent)
-    ]
     named += [(body["email"], body.get("external_id")) for body in script.before]
     at: dict[str, set[str]] = {}
     for address, external_id in named:
         if external_id is not None:
             at.setdefault(external_id, set()).add(address.strip().lower())
-    return any(len(addresses) > 1 for addresses in at.values())
+    moves = [one.intent for one in script.requests if one.intent["kind"] == "email_change"]
+    ways = [{intent["email"].strip().lower(), intent["new_email"]} for intent in moves]
+    tied = [addresses for addresses in (*at.values(), *ways) if len(addresses) > 1]
+    return frozenset().union(*tied)

@@ -7,6 +7,7 @@ from tests.faults import CodeFault, Edit
 _CLAIM = "worker/lanes/scripts/claim.lua"
 _COMMON = "worker/lanes/scripts/_common.lua"
 _SETTLE = "worker/lanes/scripts/settle.lua"
+_CHECKPOINT = "worker/lanes/scripts/checkpoint.lua"
 _POSTPONE = "worker/lanes/scripts/postpone.lua"
 _LEAF = "worker/lanes/scripts/leaf_take.lua"
 _SUBMIT = "producers/scripts/submit.lua"
@@ -39,7 +40,14 @@ IN_LANES = (
     CodeFault(
         "replayed-settle-grants",
         "the answer to a repeated settle gives work that is somebody else's by now",
-        (Edit(_COMMON, "return owns(token, fence) and append(", "return true and append("),),
+        (
+            Edit(
+                _COMMON,
+                "return owns(token, fence) and append(",
+                "return redis.call('HGET', lane_key, 'batch') and append(",
+            ),
+            Edit(_CHECKPOINT, "if not owns(token, fence) then return { 'fenced' } end", ""),
+        ),
     ),
     CodeFault(
         "settle-by-token",

@@ -158,4 +158,15 @@ IN_RULES = (
         "when a fold is refused its head becomes the dead letter, guilty or not",
         (Edit(_TURN, "if len(attempt.wish.members) == 1:", "if attempt.wish.members:"),),
     ),
+    CodeFault(
+        "strangers-dropped",
+        "a form of somebody whom nobody knows is skipped",
+        (
+            Edit(
+                f"{_CORE}/planner.py",
+                "    if role is None:\n        return _second_look(s)\n    if s.wish.mode.claims",
+                "    if role in (None, 'lead'):\n        return _second_look(s)\n    if s.wish.mode.claims",
+            ),
+        ),
+    ),
 )
