@@ -50,12 +50,26 @@ def others_beside(world: World, violation: Violation) -> bool:
 
 
 _TRAVELLING = (kinds.FIELD, kinds.CONSENT, kinds.ORDER, kinds.STRAY, kinds.OUTCOME, kinds.MISSING)
+_NEVER_EXCUSED = (
+    "no result of its kind",
+    "may not be skipped",
+    "somebody was there",
+    "but who is that",
+    "says erased",
+    "never was at",
+    "was applied over",
+    "superseded by what never took effect",
+)
+"""What the checker says of an outcome that fits nothing, however many addresses there are. Words on consent
+go along with a change of address, so who superseded one may have spoken elsewhere."""
 
 
 def two_addresses(world: World, violation: Violation) -> bool:
     """One external id at two addresses: the contact moves, values of both travel with it, and whom it meets
     at its new address can be merged only within the policy. An intent that does not name the id holds no lock
     on it, so two lanes may write to the contact while it moves."""
+    if any(words in violation.text for words in _NEVER_EXCUSED):
+        return False
     return violation.kind in _TRAVELLING and violation.address in tied_addresses(world.script)
 
 
@@ -122,8 +136,9 @@ def one_by_one(world: World, violation: Violation) -> bool:
 
 def a_dead_letters_word(world: World, violation: Violation) -> bool:
     """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered."""
+    buried = [world.accepted[id_].intent["kind"] for id_ in world.killed | world.erased]
     told = violation.kind == kinds.CONSENT or "superseded" in violation.text
-    return told and bool(world.killed or world.erased)
+    return told and any(kind.startswith("newsletter") for kind in buried)
 
 
 def killed_while_reviving(world: World, violation: Violation) -> bool:

@@ -153,6 +153,7 @@ def _checked(world: World, outcomes: dict[str, Any], verdict: Verdict) -> list[V
             told.rank,
             told.at_s,
             outcomes[told.id],
+            _ended_s(world, told),
         )
         for told in world.accepted.values()
     ]
@@ -168,6 +169,11 @@ def _checked(world: World, outcomes: dict[str, Any], verdict: Verdict) -> list[V
     report = check(accepted, contacts, world.sandbox.requests(), declared)
     verdict.counts.update(report.counts)
     return [one for one in report.violations if not is_excused(world, one)]
+
+
+def _ended_s(world: World, told: Told) -> float | None:
+    ended_ms = world.server.hgetall(keyspace.intent(told.id)).get("ended")
+    return None if ended_ms is None else int(ended_ms) / 1000
 
 
 def _may_be_dead(world: World, one: Accepted) -> bool:
