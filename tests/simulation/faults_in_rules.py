@@ -169,4 +169,20 @@ IN_RULES = (
             ),
         ),
     ),
+    CodeFault(
+        "move-not-made",
+        "a change of address is told as done, and the address is not written",
+        (Edit(f"{_CORE}/moving.py", "return _write(s, who)", "return Finish(who.id)"),),
+    ),
+    CodeFault(
+        "erased-by-word-only",
+        "an erasure deletes nobody and says that it is done",
+        (
+            Edit(
+                f"{_CORE}/erasing.py",
+                "rules = (loops, journal, _look, _ambiguous, _delete, _second_look)",
+                "rules = (loops, journal, _look, _ambiguous)",
+            ),
+        ),
+    ),
 )
