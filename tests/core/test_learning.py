@@ -262,6 +262,12 @@ class TestUnarchive:
             assert know.unarchive_failures == {"c1": count}
         assert learn(know, op.Unarchive("c1"), op.Done(), NOW_MS).unarchive_failures == {}
 
+    def test_whom_an_unarchive_without_an_answer_may_have_revived_is_not_forgotten(self) -> None:
+        know = knowing(known(lost_ms=NOW_MS - 800_000))
+        know = learn(know, op.Unarchive("c1"), op.Unknown(problem), NOW_MS)
+        assert know.contacts["c1"].lost_ms == NOW_MS
+        assert know.gone_ms == NOW_MS
+
 
 class TestJournal:
     """R70–R73: what a read says about a create whose answer was lost."""
