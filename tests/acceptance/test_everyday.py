@@ -19,7 +19,7 @@ def test_01_sign_up_then_newsletter_opt_in(story: Story) -> None:
     assert calls == ["search", "create"]
     story.changed_elsewhere(signed_up.contact_id, unsubscribed_from_emails=True)
 
-    # When the same person opts in to the newsletter seconds later
+    # When they subscribe, too, a few seconds later
     with story.calls() as calls:
         opted_in = story.do(NewsletterOptIn(email=email))
 

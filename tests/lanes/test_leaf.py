@@ -1,4 +1,4 @@
-"""The leaf lock: two lanes of one external id are never both at work."""
+"""The lock on an external id: whoever has it, other lanes that name the same one step back."""
 
 from __future__ import annotations
 

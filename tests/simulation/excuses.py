@@ -135,10 +135,16 @@ def one_by_one(world: World, violation: Violation) -> bool:
 
 
 def a_dead_letters_word(world: World, violation: Violation) -> bool:
-    """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered."""
+    """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered. So do
+    words of before an erasure that was killed: what of it was done nobody knows."""
     buried = [world.accepted[id_].intent["kind"] for id_ in world.killed | world.erased]
-    told = violation.kind == kinds.CONSENT or "superseded" in violation.text
-    return told and any(kind.startswith("newsletter") for kind in buried)
+    spoke = any(kind.startswith("newsletter") or kind == "contact_erasure" for kind in buried)
+    return violation.kind == kinds.CONSENT and spoke
+
+
+def a_dead_letters_deed(world: World, violation: Violation) -> bool:
+    """Who is killed after the last answer has been applied, and is remembered so: others make way for it."""
+    return "superseded" in violation.text and bool(world.killed or world.erased)
 
 
 def killed_while_reviving(world: World, violation: Violation) -> bool:
@@ -165,6 +171,7 @@ EXCUSES = (
     guarded_create,
     one_by_one,
     a_dead_letters_word,
+    a_dead_letters_deed,
     killed_while_reviving,
     no_authority,
 )

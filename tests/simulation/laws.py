@@ -1,4 +1,4 @@
-"""The state law, after every script: a lane is asleep, or sent, or due, and never forgotten."""
+"""What must be true of every lane whenever a script has run: it sleeps, or it is sent, or it is due."""
 
 from __future__ import annotations
 
