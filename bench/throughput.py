@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.stage import Stage
-from producers import LeadCapture
+from onelane import LeadCapture
 
 _local = threading.local()
 

@@ -15,11 +15,11 @@ from typing import get_args
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from worker.breaker import Gate, says_something
-from worker.core import handling as hd
-from worker.core import operations as op
-from worker.intercom.wire import to_reply
-from worker.settings import Settings
+from onelane_worker.breaker import Gate, says_something
+from onelane_worker.core import handling as hd
+from onelane_worker.core import operations as op
+from onelane_worker.intercom.wire import to_reply
+from onelane_worker.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
 GUARANTEES = Path(__file__).with_name("guarantees.md")
@@ -174,7 +174,7 @@ def filled(text: str, marker: str, content: str) -> str:
 def demo_output() -> str:
     """What `onelane demo` prints into 100 columns."""
     env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "worker.cli", "demo"]
+    command = [sys.executable, "-m", "onelane_worker", "demo"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     return "```text\n" + "\n".join(lines).strip("\n") + "\n```"

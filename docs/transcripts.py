@@ -22,10 +22,10 @@ from typing import Any
 
 from build import filled
 
-from producers import ContactQueue, Intent, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
-from worker.cli import stack
-from worker.cli.processes import Children
-from worker.sandbox.client import SandboxControl
+from onelane import ContactQueue, Intent, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
+from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli import stack
+from onelane_worker.cli.processes import Children
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operating.md"
@@ -52,7 +52,7 @@ class Terminal:
         self._ended = directory / "ended"
         shim = directory / "bin" / "onelane"
         shim.parent.mkdir()
-        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m worker.cli "$@"\n')
+        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m onelane_worker "$@"\n')
         shim.chmod(0o755)
         self._rc = directory / "bashrc"
         self._rc.write_text(f"PS1='$ '\nPROMPT_COMMAND='touch {shlex.quote(str(self._ended))}'\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,11 @@ def faulty(fault: CodeFault) -> Iterator[Path]:
         for edit in fault.edits:
             _apply(Path(folder) / edit.file, edit.old, edit.new, fault.name)
         yield Path(folder)
+
+
+def import_path(product: Path) -> str:
+    """The PYTHONPATH under which that copy of the product is imported, and these tests."""
+    return os.pathsep.join(map(str, (product / "producers", product / "worker", ROOT)))
 
 
 def _apply(file: Path, old: str, new: str, name: str) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from producers.intents import KINDS
+from onelane.intents import KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -67,7 +67,7 @@ RAISERS = frozenset({"Problem", "problem", "_lost", "GiveUp", "Reject", "Retry",
 def classes_in_code() -> set[str]:
     """The words that the worker gives to what went wrong, found where it makes a record of it."""
     found: set[str] = set()
-    files = [file for file in (ROOT / "worker").rglob("*.py") if "sandbox" not in file.parts]
+    files = (ROOT / "worker" / "onelane_worker").rglob("*.py")
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.Call) and _name(node.func) in RAISERS:
             words = [word.value for word in node.args if isinstance(word, ast.Constant)]

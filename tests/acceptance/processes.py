@@ -23,7 +23,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 """How long a condition may take to become true. Machines are busy; only a broken promise takes this long."""
-SANDBOX = "from worker.sandbox.serve import run; run(port=0, on_ready=lambda url: print(url, flush=True))"
+SANDBOX = "from onelane_sandbox.serve import run; run(port=0, on_ready=lambda url: print(url, flush=True))"
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
@@ -140,4 +140,4 @@ def sandbox_program(log: Path) -> Program:
 def worker_program(log: Path, name: str, settings: Mapping[str, object]) -> Program:
     """A worker, as an operator starts it; it says `ready`."""
     options = ["-P", "threads", "-c", "8", "-l", "INFO", "-n", f"{name}@%h"]
-    return Program(log, "-m", "celery", "-A", "worker.app", "worker", *options, settings=settings)
+    return Program(log, "-m", "celery", "-A", "onelane_worker.app", "worker", *options, settings=settings)

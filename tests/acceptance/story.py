@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from producers import ContactQueue, Outcome, Receipt, Status
-from worker.sandbox.client import SandboxControl
+from onelane import ContactQueue, Outcome, Receipt, Status
+from onelane_sandbox.client import SandboxControl
 
 from .processes import PATIENCE_S, wait_until
 from .world import World

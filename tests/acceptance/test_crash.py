@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from producers import LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
+from onelane import LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
 
 from .story import JsonObject, Story
 from .world import SHORT_LAG_S, STORMY, OpenWorld, World

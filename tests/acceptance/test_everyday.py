@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from producers import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
 
 from .story import Story, scenario
 

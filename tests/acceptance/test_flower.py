@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
 
 from .processes import Program, free_port, valkey, wait_until
 from .story import Story
@@ -58,7 +58,7 @@ def world(logs: Path) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def flower(world: World, logs: Path) -> Iterator[Flower]:
     port = free_port()
-    command = ["-m", "celery", "-A", "worker.app", "flower", f"--port={port}", "--address=127.0.0.1"]
+    command = ["-m", "celery", "-A", "onelane_worker.app", "flower", f"--port={port}", "--address=127.0.0.1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
         program = Program(logs / "flower.log", *command, settings=world.settings)

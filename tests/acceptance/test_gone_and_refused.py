@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp
 
 from .story import Story, scenario
 

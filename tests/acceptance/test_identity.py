@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
 
 from .story import Story, is_live, scenario
 

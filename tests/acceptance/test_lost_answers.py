@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers import ContactSync, ContactUpsert, NewsletterOptIn, ProductSignUp, Receipt
+from onelane import ContactSync, ContactUpsert, NewsletterOptIn, ProductSignUp, Receipt
 
 from .story import Story, scenario
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from worker.sandbox.switches import SWITCHES
+from onelane_sandbox.switches import SWITCHES
 
 from . import (
     test_consent,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from producers import ContactQueue, ContactUpsert, Outcome
+from onelane import ContactQueue, ContactUpsert, Outcome
 
 from .story import Story, call_name, scenario
 

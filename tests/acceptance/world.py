@@ -10,8 +10,8 @@ from typing import Any
 
 from redis import Redis
 
-from producers import ContactQueue
-from worker.sandbox.client import SandboxControl
+from onelane import ContactQueue
+from onelane_sandbox.client import SandboxControl
 
 from .processes import Program, sandbox_program, worker_program
 

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-
 from tests.promise.checker import check
 
 from .evidence import load

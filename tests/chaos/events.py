@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from producers import keyspace
 from tests.promise.history import Span
+
+from onelane import keyspace
 
 from .fleet import START_S, Fleet
 from .processes import Program

@@ -18,8 +18,8 @@ from typing import Self
 
 from redis import Redis
 
-from producers import keyspace
-from worker.sandbox.client import SandboxControl
+from onelane import keyspace
+from onelane_sandbox.client import SandboxControl
 
 from .processes import POLL_S, Program, Valkey, environment, wait_until
 from .proxy import Proxy
@@ -32,11 +32,11 @@ FOR_EVER = 10**9
 _LANE_SCRIPTS = (b":answer:", b":ext:", b":dedupe:")
 """Words that stand in calls of the scripts under the lease, of the leaf's, and of submit."""
 _SANDBOX = (
-    "from worker.sandbox.serve import run; "
+    "from onelane_sandbox.serve import run; "
     "run(port=0, index_lag={lag}, seed={seed}, rate_per_minute=10_000_000, "
     "on_ready=lambda url: print('serving', url, flush=True))"
 )
-_WORKER = ("-m", "celery", "-A", "worker.app", "worker", "-P", "threads", "-c", "8", "-l", "INFO")
+_WORKER = ("-m", "celery", "-A", "onelane_worker.app", "worker", "-P", "threads", "-c", "8", "-l", "INFO")
 
 
 class Fleet:

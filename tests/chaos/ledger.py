@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from producers import ContactQueue, Status
 from tests.promise.history import Accepted, normal
+
+from onelane import ContactQueue, Status
 
 from .fleet import Fleet
 from .worklist import is_poison

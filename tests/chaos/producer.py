@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from producers import ContactQueue, QueueFull, QueueSettings, QueueUnavailable, Receipt
+from onelane import ContactQueue, QueueFull, QueueSettings, QueueUnavailable, Receipt
 
 ENQUEUE_TIMEOUT_S = 2.0
 PENDING_MAX = 48

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from producers import keyspace
+from onelane import keyspace
 
 from .noise import Clock, Stages
 from .scale import LEASE_S

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 from redis.exceptions import RedisError
-
 from tests.promise.checker import check
 from tests.promise.history import Declared
 from tests.promise.report import Report

@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.promise.checker import check
 
 from .evidence import load

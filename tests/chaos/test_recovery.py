@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from redis import Redis
 
-from producers import keyspace
+from onelane import keyspace
 
 from . import noise, recovery
 from .recovery import LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch

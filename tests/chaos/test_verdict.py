@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from tests.promise.report import LOST, Report, Violation
 
 from .events import Toll

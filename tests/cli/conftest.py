@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
-from worker.cli.main import app
-from worker.lanes.model import LaneSettings
-from worker.lanes.store import LaneStore
+from onelane_worker.cli.main import app
+from onelane_worker.lanes.model import LaneSettings
+from onelane_worker.lanes.store import LaneStore
 
 from .helpers import Ended, Hand, Onelane
 

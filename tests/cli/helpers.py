@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from worker.lanes.model import Grant
-from worker.lanes.store import LaneStore
+from onelane_worker.lanes.model import Grant
+from onelane_worker.lanes.store import LaneStore
 
 
 @dataclass(frozen=True)

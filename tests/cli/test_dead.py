@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
-from worker.core import replaying
-from worker.core.belief import Memory, Word
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane_worker.core import replaying
+from onelane_worker.core.belief import Memory, Word
 
 from .helpers import Hand, Onelane
 
@@ -215,7 +215,7 @@ def test_which_ones_must_be_said(verb: list[str], onelane: Onelane, bury: Bury) 
 def test_a_person_is_asked(
     answer: str, becomes: str, onelane: Onelane, bury: Bury, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker.cli import dead
+    from onelane_worker.cli import dead
 
     id_ = bury()
     monkeypatch.setattr(dead, "is_interactive", lambda: True)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
-from worker.cli.demo import report
-from worker.cli.demo.find_then_create import FindThenCreate
-from worker.cli.demo.judge import Verdict, judge
-from worker.cli.demo.report import Row
-from worker.cli.demo.stories import Person, all_stories
-from worker.sandbox.client import SandboxControl
-from worker.sandbox.serve import RunningSandbox
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
+from onelane_sandbox.client import SandboxControl
+from onelane_sandbox.serve import RunningSandbox
+from onelane_worker.cli.demo import report
+from onelane_worker.cli.demo.find_then_create import FindThenCreate
+from onelane_worker.cli.demo.judge import Verdict, judge
+from onelane_worker.cli.demo.report import Row
+from onelane_worker.cli.demo.stories import Person, all_stories
 
 from .helpers import is_alive, sessions_of
 
@@ -145,7 +145,7 @@ def test_it_tries_again_from_the_search(
 
 def test_the_demo_shows_duplicates_and_none_of_onelane(bare_env: None) -> None:
     environ = os.environ | {"ONELANE_LEASE_S": "nonsense"}  # it does not depend on its user's settings
-    command = [sys.executable, "-W", "error", "-m", "worker.cli", "demo", "--json"]
+    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "demo", "--json"]
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environ)
 
@@ -159,7 +159,7 @@ def test_the_demo_shows_duplicates_and_none_of_onelane(bare_env: None) -> None:
 
 
 def test_ctrl_c_ends_the_demo_and_all_it_started(bare_env: None) -> None:
-    command = [sys.executable, "-W", "error", "-m", "worker.cli", "demo"]
+    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stderr is not None
         next(line for line in demo.stderr if line.startswith("Onelane: "))

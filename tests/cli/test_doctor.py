@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
-from producers.settings import QueueSettings
-from worker import doctor
-from worker.breaker import Gate
-from worker.cli import doctor as command
-from worker.core import operations as op
-from worker.doctor import BrokerView, Finding
-from worker.lanes.survey import Survey
-from worker.sandbox.client import SandboxControl
-from worker.settings import Settings
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane.settings import QueueSettings
+from onelane_sandbox.client import SandboxControl
+from onelane_worker import doctor
+from onelane_worker.breaker import Gate
+from onelane_worker.cli import doctor as command
+from onelane_worker.core import operations as op
+from onelane_worker.doctor import BrokerView, Finding
+from onelane_worker.lanes.survey import Survey
+from onelane_worker.settings import Settings
 
 from .helpers import Hand, Onelane
 

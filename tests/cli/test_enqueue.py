@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
-from producers.intents import KINDS
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane.intents import KINDS
 
 from .helpers import Hand, Onelane
 
@@ -185,7 +185,7 @@ def test_how_far_a_batch_came_before_it_was_full(onelane: Onelane, monkeypatch: 
 
 
 def test_a_mismatch_costs_nobody_else_the_receipt(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.cli.enqueue.CHUNK", 2)
+    monkeypatch.setattr("onelane_worker.cli.enqueue.CHUNK", 2)
     taken = onelane("enqueue", "contact-sync", "--email", "p1@x.test", "--dedupe-key", "k", "--json").json[
         "id"
     ]

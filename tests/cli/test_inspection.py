@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers.identity import lane_id
-from worker.cli import output
+from onelane.identity import lane_id
+from onelane_worker.cli import output
 
 from .helpers import Hand, Onelane
 

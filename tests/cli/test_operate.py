@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
-from worker.breaker import Breaker
-from worker.history import History, by_hand
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane_worker.breaker import Breaker
+from onelane_worker.history import History, by_hand
 
 from .helpers import Hand, Onelane
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from worker.cli.main import app
+from onelane_worker.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.processes import Child, ChildFailed, Children, Interrupted, stop_on_signals
+from onelane_worker.cli.processes import Child, ChildFailed, Children, Interrupted, stop_on_signals
 
 OBEYS = """
 import signal

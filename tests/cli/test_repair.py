@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from producers.identity import lane_id
-from worker.sandbox.client import SandboxControl
+from onelane.identity import lane_id
+from onelane_sandbox.client import SandboxControl
 
 from .helpers import Onelane
 
@@ -70,7 +70,10 @@ def test_where_nobody_can_be_asked_nothing_is_merged(
 
 @pytest.mark.parametrize(
     ("words", "terminal"),
-    [(["--json"], "worker.cli.repair._can_be_asked"), ([], "worker.cli.repair.is_interactive")],
+    [
+        (["--json"], "onelane_worker.cli.repair._can_be_asked"),
+        ([], "onelane_worker.cli.repair.is_interactive"),
+    ],
 )
 def test_who_does_not_see_whom_is_not_asked(
     words: list[str],
@@ -112,7 +115,7 @@ def test_a_person_sees_whom_before_they_are_asked(
     workspace: SandboxControl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.cli.repair._can_be_asked", lambda: True)
+    monkeypatch.setattr("onelane_worker.cli.repair._can_be_asked", lambda: True)
 
     ended = onelane("repair", given=answer)
 
@@ -142,7 +145,7 @@ def test_a_pause_in_between_stops_it(
     def pauses(*_: object) -> None:
         onelane("pause")
 
-    monkeypatch.setattr("worker.cli.repair._ask_first", pauses)
+    monkeypatch.setattr("onelane_worker.cli.repair._ask_first", pauses)
 
     told = onelane("repair", "--yes", "--json").json
 

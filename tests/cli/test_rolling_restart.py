@@ -12,10 +12,10 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from producers import ContactQueue, LeadCapture, Receipt
-from worker.cli import stack
-from worker.cli.processes import Child, Children
-from worker.sandbox.client import SandboxControl
+from onelane import ContactQueue, LeadCapture, Receipt
+from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli import stack
+from onelane_worker.cli.processes import Child, Children
 
 PEOPLE = 25
 GRACE_S = 20

@@ -11,7 +11,7 @@ import sys
 import pytest
 from redis import Redis
 
-from worker.sandbox.client import SandboxControl
+from onelane_sandbox.client import SandboxControl
 
 from .helpers import Onelane
 
@@ -30,7 +30,7 @@ def test_a_fit_worker_becomes_celery(onelane: Onelane, started: list[list[str]])
 
     assert (ended.code, ended.err) == (0, "")
     [command] = started
-    assert command[:6] == [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    assert command[:6] == [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker"]
     assert command[6:8] == ["--pool", "threads"]
     assert command[command.index("--concurrency") + 1] == "3"
     assert command[command.index("--hostname") + 1] == f"onelane-{os.getpid()}@%h"
@@ -95,7 +95,7 @@ def test_an_unknown_log_level(onelane: Onelane, started: list[list[str]]) -> Non
 
 
 def test_the_sandbox_serves_until_it_is_asked_to_stop(bare_env: None) -> None:
-    command = [sys.executable, "-W", "error", "-m", "worker.cli", "sandbox", "--port", "0", "--json"]
+    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "sandbox", "--port", "0", "--json"]
     options = ["--index-lag", "7", "--token", "secret", "--seed", "3"]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

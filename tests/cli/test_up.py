@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from worker.cli import state
-from worker.cli.stack import http_json
-from worker.sandbox.client import SandboxControl
+from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli import state
+from onelane_worker.cli.stack import http_json
 
 from .helpers import Onelane, is_alive, sessions_of
 
-UP = [sys.executable, "-W", "error", "-m", "worker.cli", "up", "--json"]
+UP = [sys.executable, "-W", "error", "-m", "onelane_worker", "up", "--json"]
 PORTS = ["--redis-port", "0", "--sandbox-port", "0", "--flower-port", "0"]
 EMAIL = "ann@example.test"
 
@@ -81,7 +81,7 @@ def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
     with running() as (up, _):
         started = sessions_of(up.pid)
         ps = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(up.pid)], capture_output=True, text=True)
-        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "worker.app worker" in line]
+        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "onelane_worker.app worker" in line]
         os.kill(int(worker), signal.SIGKILL)
         _, err = up.communicate(timeout=40)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -17,7 +17,7 @@ from producers.intents import (
     NewsletterOptOut,
     ProductSignUp,
 )
-from worker.core.kinds import AnyIntent
+from onelane_worker.core.kinds import AnyIntent
 
 PLAIN = ("name", "phone", "avatar", "owner_id", "signed_up_at", "last_seen_at")
 

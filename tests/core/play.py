@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from producers.receipts import Outcome
-from worker.core import handling as hd
-from worker.core import operations as op
-from worker.core.belief import Belief, Journal, Known, Memory, Role, Version
-from worker.core.kinds import AnyIntent
-from worker.core.knowledge import Knowledge, ended, learn, recall, record
-from worker.core.outcomes import outcomes, rejected, superseded
-from worker.core.planner import Finish, Reject, Retry, Skip, Verdict, Wait, plan
-from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
-from worker.intercom.wire import to_reply, to_request
-from worker.sandbox.rules import Request, Sandbox
+from onelane.receipts import Outcome
+from onelane_sandbox.rules import Request, Sandbox
+from onelane_worker.core import handling as hd
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Belief, Journal, Known, Memory, Role, Version
+from onelane_worker.core.kinds import AnyIntent
+from onelane_worker.core.knowledge import Knowledge, ended, learn, recall, record
+from onelane_worker.core.outcomes import outcomes, rejected, superseded
+from onelane_worker.core.planner import Finish, Reject, Retry, Skip, Verdict, Wait, plan
+from onelane_worker.core.policy import Policy
+from onelane_worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
+from onelane_worker.intercom.wire import to_reply, to_request
 
 START_MS = 1_800_000_000_000
 CALL_MS = 50

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,

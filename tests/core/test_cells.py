@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -20,7 +20,7 @@ from producers.intents import (
     NewsletterOptOut,
     ProductSignUp,
 )
-from worker.core.policy import Policy
+from onelane_worker.core.policy import Policy
 
 from .play import ANN, World
 

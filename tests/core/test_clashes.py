@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from producers.intents import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
-from worker.core import operations as op
-from worker.core.belief import Belief, Facts, Known
-from worker.core.planner import Finish, Reject, Retry, Skip, Wait
-from worker.core.policy import Policy
+from onelane.intents import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Belief, Facts, Known
+from onelane_worker.core.planner import Finish, Reject, Retry, Skip, Wait
+from onelane_worker.core.policy import Policy
 
 from .play import ANN, START_MS, converse
 

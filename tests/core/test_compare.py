@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker.core.belief import Ack, Facts
-from worker.core.compare import acknowledged, difference, differs, same
+from onelane_worker.core.belief import Ack, Facts
+from onelane_worker.core.compare import acknowledged, difference, differs, same
 
 NAME, PLAN = "name", "custom_attributes.plan"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -17,7 +17,7 @@ from producers.intents import (
     NewsletterOptOut,
     ProductSignUp,
 )
-from worker.core.policy import Policy
+from onelane_worker.core.policy import Policy
 
 from .oracle import consent_of
 from .play import ANN, World

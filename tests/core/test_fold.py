@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -14,10 +14,10 @@ from producers.intents import (
     NewsletterOptOut,
     ProductSignUp,
 )
-from worker.core.belief import ALL_MAIL, Memory, Version, Word
-from worker.core.kinds import AnyIntent, mode_of
-from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
+from onelane_worker.core.belief import ALL_MAIL, Memory, Version, Word
+from onelane_worker.core.kinds import AnyIntent, mode_of
+from onelane_worker.core.policy import Policy
+from onelane_worker.core.wish import Accepted, Superseded, Wish, applied_versions, fold, refold, remembered
 
 from .play import ANN, START_MS
 

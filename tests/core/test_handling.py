@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.core import operations as op
-from worker.core.belief import Facts
-from worker.core.handling import (
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Facts
+from onelane_worker.core.handling import (
     Blame,
     GiveUp,
     Learn,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from producers.intents import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
-from worker.core import operations as op
-from worker.core.policy import Policy
+from onelane.intents import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
 
 from .play import ANN, COMMIT_MS, START_MS, World
 

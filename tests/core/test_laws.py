@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.core import operations as op
-from worker.core.kinds import AnyIntent
-from worker.core.policy import Policy
+from onelane_worker.core import operations as op
+from onelane_worker.core.kinds import AnyIntent
+from onelane_worker.core.policy import Policy
 
 from .oracle import Person, consent_of, shown
 from .play import ANN, Fate, World

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.core import operations as op
-from worker.core.belief import Facts, Journal, Known, Tombstone
-from worker.core.knowledge import Knowledge, learn
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Facts, Journal, Known, Tombstone
+from onelane_worker.core.knowledge import Knowledge, learn
 
 from .play import ANN, START_MS
 

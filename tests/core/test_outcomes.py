@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from producers.intents import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
-from producers.receipts import Outcome
-from worker.core import operations as op
-from worker.core.belief import Deeds
-from worker.core.outcomes import rejected, superseded
-from worker.core.planner import Reject
-from worker.core.wish import Superseded
+from onelane.intents import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
+from onelane.receipts import Outcome
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Deeds
+from onelane_worker.core.outcomes import rejected, superseded
+from onelane_worker.core.planner import Reject
+from onelane_worker.core.wish import Superseded
 
 from .play import ANN, World
 

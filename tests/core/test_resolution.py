@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
     NewsletterOptIn,
     ProductSignUp,
 )
-from worker.core import operations as op
-from worker.core.belief import Belief, Known, Tombstone
-from worker.core.knowledge import Knowledge, learn, recall, record
-from worker.core.policy import Policy
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Belief, Known, Tombstone
+from onelane_worker.core.knowledge import Knowledge, learn, recall, record
+from onelane_worker.core.policy import Policy
 
 from .play import ANN, START_MS, World
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producers.intents import (
+from onelane.intents import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -18,9 +18,9 @@ from producers.intents import (
     NewsletterOptOut,
     ProductSignUp,
 )
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.sandbox.switches import SWITCHES
+from onelane_sandbox.switches import SWITCHES
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
 
 from .oracle import consent_of
 from .play import ANN, World

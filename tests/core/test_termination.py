@@ -7,14 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core import operations as op
-from worker.core.belief import Belief, Facts, Journal, Memory
-from worker.core.handling import Learn, handle
-from worker.core.kinds import AnyIntent
-from worker.core.knowledge import Knowledge, learn, recall
-from worker.core.planner import Finish, Reject, Retry, Skip, Wait, plan
-from worker.core.policy import Policy
-from worker.core.wish import Accepted, Superseded, fold
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Belief, Facts, Journal, Memory
+from onelane_worker.core.handling import Learn, handle
+from onelane_worker.core.kinds import AnyIntent
+from onelane_worker.core.knowledge import Knowledge, learn, recall
+from onelane_worker.core.planner import Finish, Reject, Retry, Skip, Wait, plan
+from onelane_worker.core.policy import Policy
+from onelane_worker.core.wish import Accepted, Superseded, fold
 
 from .play import ANN, START_MS
 from .strategies import EXT, intents

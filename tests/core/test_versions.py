@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.intents import ContactSync, LeadCapture
-from worker.core import operations as op
-from worker.core.belief import Version
+from onelane.intents import ContactSync, LeadCapture
+from onelane_worker.core import operations as op
+from onelane_worker.core.belief import Version
 
 from .play import ANN, World
 from .test_laws import FATES, LAG_S, law, pauses, play

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 from rich.table import Table
-
 from tests.faults import CodeFault
 
 from .proof import Verdict, passes, prove

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import CodeFault, faulty
+from tests.faults import CodeFault, faulty, import_path
 
 from .witness import COPY, REPORT, Testimony
 
@@ -66,8 +66,12 @@ def run(
             "not valkey",
             *(str(ROOT / test) for test in tests),
         ]
-        path = os.pathsep.join((str(product), str(ROOT)))
-        environment = {**os.environ, "PYTHONPATH": path, REPORT: str(report), COPY: str(product)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": import_path(product),
+            REPORT: str(report),
+            COPY: str(product),
+        }
         try:
             done = subprocess.run(
                 command,

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from .row import Row, broken
 
-_SCRIPTS = "worker/lanes/scripts"
+_SCRIPTS = "worker/onelane_worker/lanes/scripts"
 _CLAIM, _COMMON, _SETTLE = f"{_SCRIPTS}/claim.lua", f"{_SCRIPTS}/_common.lua", f"{_SCRIPTS}/settle.lua"
-_SUBMIT = "producers/scripts/submit.lua"
-_TURN, _ENDING, _PERFORMER = "worker/turn.py", "worker/ending.py", "worker/performer.py"
-_CORE = "worker/core"
+_SUBMIT = "producers/onelane/scripts/submit.lua"
+_TURN, _ENDING, _PERFORMER = (
+    "worker/onelane_worker/turn.py",
+    "worker/onelane_worker/ending.py",
+    "worker/onelane_worker/performer.py",
+)
+_CORE = "worker/onelane_worker/core"
 
 QUEUE = (
     Row(
@@ -151,7 +155,7 @@ ORDER = (
             broken(
                 "tests/turn/test_email_change.py::TestGates::test_later_intents_wait_and_earlier_ones_do_not",
                 "the lane of the new address does not wait for the change",
-                ("producers/client.py", "for gate in gates if gate is not None]", "for gate in []]"),
+                ("producers/onelane/client.py", "for gate in gates if gate is not None]", "for gate in []]"),
             ),
             broken(
                 "tests/turn/test_promises.py::TestChanges::test_two_that_cross_never_wait_for_each_other",
@@ -217,7 +221,11 @@ PERSON = (
             broken(
                 "tests/turn/test_elsewhere.py::TestAtHome::test_nor_if_home_is_being_served",
                 "home believes what was true before another address wrote",
-                ("worker/elsewhere.py", "if facts.as_of_ms <= outdated.get(contact_id, 0):", "if False:"),
+                (
+                    "worker/onelane_worker/elsewhere.py",
+                    "if facts.as_of_ms <= outdated.get(contact_id, 0):",
+                    "if False:",
+                ),
             ),
             broken(
                 "tests/turn/test_elsewhere.py::TestFromAfar::test_what_home_writes_is_no_secret_either",
@@ -245,7 +253,11 @@ PERSON = (
             broken(
                 "tests/turn/test_versions.py::TestTwoAddresses::test_an_older_one_is_superseded_without_a_call",
                 "another address does not know what its external id has seen",
-                ("worker/leaf.py", "self.versions = versions_of(leaf.versions)", "self.versions = {}"),
+                (
+                    "worker/onelane_worker/leaf.py",
+                    "self.versions = versions_of(leaf.versions)",
+                    "self.versions = {}",
+                ),
             ),
         ),
     ),
@@ -357,7 +369,7 @@ PERSON = (
                 "tests/turn/test_history.py::test_a_failed_attempt_is_told_with_what_went_wrong",
                 "the timeline repeats what somebody else's message says of the person",
                 (
-                    "worker/history.py",
+                    "worker/onelane_worker/history.py",
                     '"code": problem.code}',
                     '"code": problem.code, "message": problem.message}',
                 ),

@@ -10,7 +10,7 @@ from .proof import prove, run
 from .row import broken
 
 TEST = "tests/core/test_compare.py::TestDiffers::test_R48_nothing_is_skipped_without_facts"
-FILE, TEXT = "worker/core/compare.py", "if facts is None or not _is_known(path, facts):"
+FILE, TEXT = "worker/onelane_worker/core/compare.py", "if facts is None or not _is_known(path, facts):"
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_code_from_elsewhere_is_seen(tmp_path: Path) -> None:
     code, _, testimony = run([TEST], tmp_path)
     assert code == 0
     assert testimony is not None
-    assert "worker.core.compare" in testimony.strangers
+    assert "onelane_worker.core.compare" in testimony.strangers

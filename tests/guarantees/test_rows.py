@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.faults import CodeFault
 
 from .proof import prove

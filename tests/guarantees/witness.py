@@ -69,6 +69,10 @@ def pytest_sessionfinish() -> None:
 
 
 def _strangers(copy: Path) -> list[str]:
-    ours = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in ("worker", "producers")}
+    ours = {
+        n: m
+        for n, m in sys.modules.items()
+        if n.partition(".")[0] in ("onelane", "onelane_worker", "onelane_sandbox")
+    }
     files = {name: getattr(module, "__file__", None) for name, module in ours.items()}
     return [name for name, file in files.items() if file and not Path(file).is_relative_to(copy)]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from worker.core.operations import Operation, Reply
-from worker.intercom.gateway import Gateway
-from worker.settings import Settings
+from onelane_worker.core.operations import Operation, Reply
+from onelane_worker.intercom.gateway import Gateway
+from onelane_worker.settings import Settings
 
 CONTACT = (
     b'{"type":"contact","id":"6a0f00000000000000000001","role":"user","email":"ann@example.test",'

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from worker.intercom.call import Call, TooLate
-from worker.intercom.wire import Request
+from onelane_worker.intercom.call import Call, TooLate
+from onelane_worker.intercom.wire import Request
 
 PAST = 0.0
 TIMEOUT_S = 15.0

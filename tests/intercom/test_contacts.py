@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker.core.belief import Facts
-from worker.intercom.contacts import candidate_of, facts_of
+from onelane_worker.core.belief import Facts
+from onelane_worker.intercom.contacts import candidate_of, facts_of
 
 ID = "6a0f00000000000000000001"
 UNKNOWN = object()

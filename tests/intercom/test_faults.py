@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.identity import mask
-from worker.intercom.faults import faults_of, problem, retry_in_s, scrub
+from onelane.identity import mask
+from onelane_worker.intercom.faults import faults_of, problem, retry_in_s, scrub
 
 NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
 NOW_S = 1_767_225_600

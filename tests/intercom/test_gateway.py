@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker.core.operations import (
+from onelane_worker.core.operations import (
     Create,
     FindByExternalId,
     Found,
@@ -25,7 +25,7 @@ from worker.core.operations import (
     Throttled,
     Unknown,
 )
-from worker.intercom import gateway as module
+from onelane_worker.intercom import gateway as module
 
 CONTACT_ID = "6a0f00000000000000000001"
 LONG_S = 30.0

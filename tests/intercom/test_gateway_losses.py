@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker.core.operations import (
+from onelane_worker.core.operations import (
     Create,
     Found,
     NotSent,
@@ -21,7 +21,7 @@ from worker.core.operations import (
     Unknown,
     Update,
 )
-from worker.intercom import gateway as module
+from onelane_worker.intercom import gateway as module
 
 CONTACT_ID = "6a0f00000000000000000001"
 LONG_S = 30.0

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from worker.core.operations import (
+from onelane_sandbox.client import SandboxControl
+from onelane_sandbox.serve import RunningSandbox
+from onelane_worker.core.operations import (
     Archive,
     Attach,
     Conflict,
@@ -40,8 +42,6 @@ from worker.core.operations import (
     Unknown,
     Update,
 )
-from worker.sandbox.client import SandboxControl
-from worker.sandbox.serve import RunningSandbox
 
 EMAIL = "ann@example.test"
 NOBODY = "0" * 24

@@ -11,8 +11,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from producers.keyspace import THROTTLE
-from worker.intercom.limiter import SPREAD_S, Limiter
+from onelane.keyspace import THROTTLE
+from onelane_worker.intercom.limiter import SPREAD_S, Limiter
 
 
 @dataclass

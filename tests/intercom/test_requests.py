@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.operations import (
+from onelane_worker.core.operations import (
     Archive,
     Attach,
     Create,
@@ -26,7 +26,7 @@ from worker.core.operations import (
     Unarchive,
     Update,
 )
-from worker.intercom.wire import Request, to_request
+from onelane_worker.intercom.wire import Request, to_request
 
 ID = "6a0f00000000000000000001"
 OTHER = "6a0f00000000000000000002"

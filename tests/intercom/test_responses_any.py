@@ -8,7 +8,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.operations import (
+from onelane_worker.core.operations import (
     Conflict,
     Found,
     Gone,
@@ -19,7 +19,7 @@ from worker.core.operations import (
     Stopped,
     Throttled,
 )
-from worker.intercom.wire import to_reply
+from onelane_worker.intercom.wire import to_reply
 
 ID = "6a0f00000000000000000001"
 FIELDS = {"body": st.just({}), "emails": st.just((ID,))}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.core.operations import (
+from onelane_worker.core.operations import (
     Archive,
     Attach,
     Conflict,
@@ -33,7 +33,7 @@ from worker.core.operations import (
     Unarchive,
     Update,
 )
-from worker.intercom.wire import to_reply
+from onelane_worker.intercom.wire import to_reply
 
 ID = "6a0f00000000000000000001"
 OTHER = "6a0f00000000000000000002"

@@ -10,11 +10,11 @@ from typing import Any
 
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
-from producers.keyspace import INTERACTIVE, QUEUES, QueueName
-from worker.lanes.model import Grant, LaneSettings, Refused
-from worker.lanes.store import LaneStore
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane.keyspace import INTERACTIVE, QUEUES, QueueName
+from onelane_worker.lanes.model import Grant, LaneSettings, Refused
+from onelane_worker.lanes.store import LaneStore
 
 from .laws import Dump
 
@@ -24,7 +24,7 @@ PARTITION = keyspace.partition_of(LANE)
 LEASE_MS = 5_000
 COMMIT_MS = 31_000
 DONE = '{"result":"updated"}'
-SUBMIT = (files("producers") / "scripts" / "submit.lua").read_text("utf-8")
+SUBMIT = (files("onelane") / "scripts" / "submit.lua").read_text("utf-8")
 
 
 @dataclass(frozen=True)

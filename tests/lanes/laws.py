@@ -7,8 +7,8 @@ from typing import Any
 
 from redis import Redis
 
-from producers import keyspace
-from producers.keyspace import PARTITIONS, QUEUES
+from onelane import keyspace
+from onelane.keyspace import PARTITIONS, QUEUES
 
 NO_END = -1
 """Redis' word for a key without a time to live."""

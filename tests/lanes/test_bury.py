@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from producers import keyspace
-from worker.lanes.model import DeadLetter, Fenced, StillOpen
+from onelane import keyspace
+from onelane_worker.lanes.model import DeadLetter, Fenced, StillOpen
 
 from .bench import COMMIT_MS, LANE, PARTITION, Bench
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.keyspace import BULK, INTERACTIVE
-from worker.lanes.model import Refused
+from onelane import keyspace
+from onelane.keyspace import BULK, INTERACTIVE
+from onelane_worker.lanes.model import Refused
 
 from .bench import COMMIT_MS, LANE, LEASE_MS, PARTITION, Bench
 

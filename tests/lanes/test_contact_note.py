@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers import keyspace
+from onelane import keyspace
 
 from .bench import Bench
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from producers import keyspace
-from producers.identity import lane_id
-from producers.keyspace import BULK, INTERACTIVE
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane.keyspace import BULK, INTERACTIVE
 
 from .bench import EMAIL, LANE, LEASE_MS, PARTITION, Bench
 

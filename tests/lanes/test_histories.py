@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from producers.identity import lane_id
-from producers.keyspace import INTERACTIVE, QUEUES, QueueName
-from producers.turns import Turn
-from worker.lanes.model import Fenced, StillOpen
+from onelane.identity import lane_id
+from onelane.keyspace import INTERACTIVE, QUEUES, QueueName
+from onelane.turns import Turn
+from onelane_worker.lanes.model import Fenced, StillOpen
 
 from .bench import COMMIT_MS, DONE, LEASE_MS
 from .laws import Dump, check_laws

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from producers import keyspace
-from worker.lanes.model import Grant
+from onelane import keyspace
+from onelane_worker.lanes.model import Grant
 
 from .bench import LANE, Bench
 

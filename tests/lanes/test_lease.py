@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from producers import keyspace
-from worker.lanes.model import Checkpointed, Fenced, Grant
+from onelane import keyspace
+from onelane_worker.lanes.model import Checkpointed, Fenced, Grant
 
 from .bench import COMMIT_MS, LANE, LEASE_MS, Bench
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from redis import Redis
 
-from producers import keyspace
-from producers.identity import lane_id
+from onelane import keyspace
+from onelane.identity import lane_id
 
 from .bench import Bench
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers.keyspace import INTERACTIVE
+from onelane.keyspace import INTERACTIVE
 
 from .bench import COMMIT_MS, LEASE_MS, Bench
 

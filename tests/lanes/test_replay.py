@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from producers import keyspace
-from worker.lanes.model import Replayed
+from onelane import keyspace
+from onelane_worker.lanes.model import Replayed
 
 from .bench import DONE, LANE, PARTITION, Bench
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from producers import keyspace
-from worker.lanes.model import Fenced
+from onelane import keyspace
+from onelane_worker.lanes.model import Fenced
 
 from .bench import PARTITION, Bench
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from producers import keyspace
-from producers.keyspace import BULK, INTERACTIVE
-from worker.lanes.model import Fenced
+from onelane import keyspace
+from onelane.keyspace import BULK, INTERACTIVE
+from onelane_worker.lanes.model import Fenced
 
 from .bench import COMMIT_MS, DONE, LANE, LEASE_MS, PARTITION, Bench
 

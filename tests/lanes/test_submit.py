@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from producers import keyspace
-from producers.keyspace import BULK, INTERACTIVE
+from onelane import keyspace
+from onelane.keyspace import BULK, INTERACTIVE
 
 from .bench import EMAIL, LANE, PARTITION, Bench
 
@@ -182,6 +182,6 @@ def test_lanes_of_a_partition_share_the_numbers_and_the_count(bench: Bench) -> N
 
 
 def lane_of(email: str) -> str:
-    from producers.identity import lane_id
+    from onelane.identity import lane_id
 
     return lane_id(email)

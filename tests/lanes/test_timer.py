@@ -7,11 +7,11 @@ from collections import deque
 import pytest
 from redis import Redis
 
-from producers.identity import lane_id
-from producers.keyspace import BULK, INTERACTIVE, QueueName
-from producers.turns import Turn
-from worker.breaker import Gate
-from worker.timer import DueTimer
+from onelane.identity import lane_id
+from onelane.keyspace import BULK, INTERACTIVE, QueueName
+from onelane.turns import Turn
+from onelane_worker.breaker import Gate
+from onelane_worker.timer import DueTimer
 
 from .bench import Bench
 

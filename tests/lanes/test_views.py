@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from producers import keyspace
-from producers.keyspace import BULK, INTERACTIVE
-from worker.lanes.model import Holder, LaneSettings, WaitingIntent
-from worker.lanes.scripts import NAMES, source
+from onelane import keyspace
+from onelane.keyspace import BULK, INTERACTIVE
+from onelane_worker.lanes.model import Holder, LaneSettings, WaitingIntent
+from onelane_worker.lanes.scripts import NAMES, source
 
 from .bench import COMMIT_MS, LANE, LEASE_MS, PARTITION, Bench
 

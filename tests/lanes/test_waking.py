@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import ContactQueue, LeadCapture, keyspace
-from producers.identity import lane_id
-from worker.lanes.model import Grant, LaneSettings
-from worker.lanes.store import LaneStore
-from worker.lanes.waking import offer_parked
+from onelane import ContactQueue, LeadCapture, keyspace
+from onelane.identity import lane_id
+from onelane_worker.lanes.model import Grant, LaneSettings
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.lanes.waking import offer_parked
 
 HOUR_MS = 3_600_000
 EMAILS = [f"person{n}@example.test" for n in range(40)]

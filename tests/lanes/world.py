@@ -9,10 +9,10 @@ from typing import Any
 import fakeredis
 import time_machine
 
-from producers.identity import lane_id
-from producers.keyspace import QUEUES, QueueName
-from producers.turns import Turn
-from worker.lanes.model import Fenced, Grant, Refused, Settled, StillOpen
+from onelane.identity import lane_id
+from onelane.keyspace import QUEUES, QueueName
+from onelane.turns import Turn
+from onelane_worker.lanes.model import Fenced, Grant, Refused, Settled, StillOpen
 
 from .bench import EMAIL, LEASE_MS, PARTITION, Bench
 

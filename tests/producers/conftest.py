@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from producers import AsyncContactQueue, ContactQueue, QueueSettings, keyspace
-from producers.publisher import Publisher
-from producers.turns import Turn
+from onelane import AsyncContactQueue, ContactQueue, QueueSettings, keyspace
+from onelane.publisher import Publisher
+from onelane.turns import Turn
 
 
 class Recorder(Publisher):

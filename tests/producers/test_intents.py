@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers import (
+from onelane import (
     ContactSync,
     ContactUpsert,
     Intent,
@@ -26,7 +26,7 @@ from producers import (
     json_schema,
     parse_intent,
 )
-from producers.intents import KINDS
+from onelane.intents import KINDS
 
 ANN = "ann@example.test"
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from producers import (
+from onelane import (
     ContactSync,
     DedupeMismatch,
     Intent,
@@ -23,8 +23,8 @@ from producers import (
     WaitTimeout,
     keyspace,
 )
-from producers.identity import lane_id, normalise_email
-from producers.submission import CHUNK_LENGTH
+from onelane.identity import lane_id, normalise_email
+from onelane.submission import CHUNK_LENGTH
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 

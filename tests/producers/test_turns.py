@@ -12,9 +12,9 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from redis import Redis
 
-from producers import ContactQueue, ContactSync, LeadCapture
-from producers.publisher import Publisher
-from producers.turns import QUEUE_HEADER, SEQ_HEADER, Turn, celery_queue, publish
+from onelane import ContactQueue, ContactSync, LeadCapture
+from onelane.publisher import Publisher
+from onelane.turns import QUEUE_HEADER, SEQ_HEADER, Turn, celery_queue, publish
 
 TURN = Turn("a" * 32, "b" * 32, "lead_capture", "a***@example.test", "interactive", 7, retries=3)
 

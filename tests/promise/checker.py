@@ -15,7 +15,7 @@
 | rule_consent  | consent exactly as the last explicit word says                                      |
 
 It judges what was asked against what is, never how the worker went about it: it knows no lanes, folds,
-leases or beliefs, and imports nothing of `worker` or `producers`.
+leases or beliefs, and imports nothing of `onelane`, `onelane_worker` or `onelane_sandbox`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.sandbox.rules import Request, Response, Sandbox
+from onelane_sandbox.rules import Request, Response, Sandbox
 
 JsonObject = dict[str, Any]
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from worker.sandbox.client import SandboxControl, SandboxControlError
+from onelane_sandbox.client import SandboxControl, SandboxControlError
 
 
 def _raw(control, method, path, content=None):

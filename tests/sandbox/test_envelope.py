@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.rules import Request, Sandbox
+from onelane_sandbox.rules import Request, Sandbox
 
 NOW = 1_800_000_003.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.faults import EFFECTS
-from worker.sandbox.rules import Request, Sandbox
+from onelane_sandbox.faults import EFFECTS
+from onelane_sandbox.rules import Request, Sandbox
 
 NOW = 1_800_000_003.0
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.sandbox.serve import RunningSandbox
+from onelane_sandbox.serve import RunningSandbox
 
 PATIENCE_S = 20.0
 

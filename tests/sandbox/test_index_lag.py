@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.rules import Sandbox
+from onelane_sandbox.rules import Sandbox
 
 A, B = "ann@example.test", "bob@example.test"
 

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.sandbox.rules import Request, Sandbox
+from onelane_sandbox.rules import Request, Sandbox
 
 EMAILS = st.sampled_from(["a@x.test", "A@x.test", "b@x.test", None])
 EXTERNAL_IDS = st.sampled_from(["1", "2", None])

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from worker.sandbox.rules import Request
+from onelane_sandbox.rules import Request
 
 DAY_S = 86_400
 NOON = 1_800_000_000 // DAY_S * DAY_S + DAY_S // 2

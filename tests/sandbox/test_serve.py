@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from worker.sandbox.client import SandboxControl
+from onelane_sandbox.client import SandboxControl
 
 SCRIPT = """
-from worker.sandbox.serve import run
+from onelane_sandbox.serve import run
 run(port=0, index_lag=7.0, seed=3, token="secret", on_ready=lambda url: print(url, flush=True))
 """
 
@@ -36,7 +36,7 @@ def test_run_until_a_signal(sign):
 
 def test_the_plugin_loads_nothing_heavy():
     script = (
-        "import sys, worker.sandbox.plugin\n"
+        "import sys, onelane_sandbox.plugin\n"
         "print(sorted({'uvicorn', 'starlette', 'asyncio', 'httpx'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

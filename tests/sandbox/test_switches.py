@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.switches import SWITCHES
+from onelane_sandbox.switches import SWITCHES
 
 A, B = "ann@example.test", "bob@example.test"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tests.faults import CodeFault, Edit
 
-_CLAIM = "worker/lanes/scripts/claim.lua"
-_COMMON = "worker/lanes/scripts/_common.lua"
-_SETTLE = "worker/lanes/scripts/settle.lua"
-_CHECKPOINT = "worker/lanes/scripts/checkpoint.lua"
-_POSTPONE = "worker/lanes/scripts/postpone.lua"
-_LEAF = "worker/lanes/scripts/leaf_take.lua"
-_SUBMIT = "producers/scripts/submit.lua"
-_LEASE, _PERFORMER = "worker/lease.py", "worker/performer.py"
+_CLAIM = "worker/onelane_worker/lanes/scripts/claim.lua"
+_COMMON = "worker/onelane_worker/lanes/scripts/_common.lua"
+_SETTLE = "worker/onelane_worker/lanes/scripts/settle.lua"
+_CHECKPOINT = "worker/onelane_worker/lanes/scripts/checkpoint.lua"
+_POSTPONE = "worker/onelane_worker/lanes/scripts/postpone.lua"
+_LEAF = "worker/onelane_worker/lanes/scripts/leaf_take.lua"
+_SUBMIT = "producers/onelane/scripts/submit.lua"
+_LEASE, _PERFORMER = "worker/onelane_worker/lease.py", "worker/onelane_worker/performer.py"
 
 IN_LANES = (
     CodeFault(
@@ -126,7 +126,7 @@ IN_LANES = (
         "the timer hands out what is due and forgets the turns that were lost",
         (
             Edit(
-                "worker/lanes/scripts/due.lua",
+                "worker/onelane_worker/lanes/scripts/due.lua",
                 "for i, class in ipairs({ 'interactive', 'bulk' }) do",
                 "for i, class in ipairs({}) do",
             ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.faults import CodeFault, Edit
 
-_TURN, _ENDING = "worker/turn.py", "worker/ending.py"
-_CORE = "worker/core"
+_TURN, _ENDING = "worker/onelane_worker/turn.py", "worker/onelane_worker/ending.py"
+_CORE = "worker/onelane_worker/core"
 
 IN_RULES = (
     CodeFault(
@@ -82,7 +82,7 @@ IN_RULES = (
                 "return False",
             ),
             Edit(
-                "worker/services.py",
+                "worker/onelane_worker/services.py",
                 "registry_ttl_ms=_ms(settings.registry_ttl_s),\n        memory_ttl_ms",
                 "registry_ttl_ms=50 * _ms(settings.registry_ttl_s),\n        memory_ttl_ms",
             ),

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from tests.faults import import_path
 
 EXPLAINED = 3
 """Failures that are told in full."""
@@ -120,7 +121,7 @@ def _start(
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": os.pathsep.join(filter(None, (path, root))),
+        "PYTHONPATH": import_path(Path(path or root)),
     }
     return subprocess.Popen(
         command, env=environment, cwd=path or root, stdout=subprocess.PIPE, stderr=errors, text=True

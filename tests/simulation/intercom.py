@@ -23,10 +23,11 @@ from random import Random
 from typing import Any
 
 from tests.promise.history import Span
-from worker.core import operations as op
-from worker.intercom.wire import Request as Wire
-from worker.intercom.wire import to_reply, to_request
-from worker.sandbox.rules import Request, Sandbox
+
+from onelane_sandbox.rules import Request, Sandbox
+from onelane_worker.core import operations as op
+from onelane_worker.intercom.wire import Request as Wire
+from onelane_worker.intercom.wire import to_reply, to_request
 
 from .network import Faults
 from .scheduler import Alarm, Process, Scheduler, Unwind
@@ -211,7 +212,7 @@ class Gateway:
         deadline: float | None = None,
         before_send: Callable[[], float] | None = None,
     ) -> op.Reply:
-        """See worker.intercom.gateway."""
+        """See onelane_worker.intercom.gateway."""
         i = self._i
         scheduler = i._scheduler
         fault = i._faults.strike("intercom", scheduler.now)

@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers import keyspace
 from tests.promise.checker import check
 from tests.promise.history import Accepted, Declared
 from tests.promise.report import Violation
 from tests.promise.wishes import APPLIED
+
+from onelane import keyspace
 
 from .excuses import KILLING, has_shared_identity, is_excused
 from .intercom import HTTP_TIMEOUT_S, WRITE_TAIL_S

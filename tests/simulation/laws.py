@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from producers import keyspace
+from onelane import keyspace
 
 from .script import PARTITION
 from .servers import Server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.sandbox.contact import Contact
+from onelane_sandbox.contact import Contact
 
 from .intercom import Intercom
 from .script import Act, Script

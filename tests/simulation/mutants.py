@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.faults import SIMULATION, CodeFault, faulty
+from tests.faults import SIMULATION, CodeFault, faulty, import_path
 
 from .faults_in_code import CODE_FAULTS
 from .fleet import play_seeds
@@ -83,7 +83,7 @@ def _by_simulation(fault: CodeFault, folder: Path, first: int, histories: int, j
 
 def _by_test(fault: CodeFault, folder: Path) -> Catch:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / fault.catcher)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    environment = {**os.environ, "PYTHONPATH": import_path(folder)}
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     return Catch(fault, 0, None, fault.catcher if done.returncode == 1 else "")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from producers.identity import lane_id
+from onelane.identity import lane_id
 
 START_S = 1_800_000_000
 PARTITION = "a"

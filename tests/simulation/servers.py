@@ -7,7 +7,7 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from producers import keyspace
+from onelane import keyspace
 
 from .lua import Interpreter
 from .network import Network

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from tests.faults import CodeFault
 
 from .drawing import draw

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from worker.intercom.wire import Request as Wire
-from worker.sandbox.contact import Contact
+from onelane_sandbox.contact import Contact
+from onelane_worker.intercom.wire import Request as Wire
 
 from .intercom import Intercom
 from .meddlers import Meddlers

@@ -11,20 +11,20 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-import worker.turn
-from producers import keyspace
-from producers.keyspace import QueueName
-from producers.turns import Turn
-from worker import services
-from worker.breaker import Breaker
-from worker.core.policy import Policy
-from worker.lanes.model import LaneSettings
-from worker.lanes.store import LaneStore
-from worker.lease import Heartbeat, Lease
-from worker.performer import Performer
-from worker.settings import Settings
-from worker.timer import DueTimer
-from worker.turn import Dependencies, Timing
+import onelane_worker.turn
+from onelane import keyspace
+from onelane.keyspace import QueueName
+from onelane.turns import Turn
+from onelane_worker import services
+from onelane_worker.breaker import Breaker
+from onelane_worker.core.policy import Policy
+from onelane_worker.lanes.model import LaneSettings
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.lease import Heartbeat, Lease
+from onelane_worker.performer import Performer
+from onelane_worker.settings import Settings
+from onelane_worker.timer import DueTimer
+from onelane_worker.turn import Dependencies, Timing
 
 from .intercom import HTTP_TIMEOUT_S, SEND_GRACE_S, WRITE_TAIL_S, Gateway, Intercom
 from .network import Faults, Network
@@ -184,7 +184,7 @@ class Worker:
     def serve(self, turn: Turn) -> None:
         """One turn, as a Celery task does it."""
         with suppress(RedisError):  # the task fails; the lane is due when its lease ends
-            worker.turn.serve(self._dependencies, turn.lane, turn.queue, turn.seq, Nobody())
+            onelane_worker.turn.serve(self._dependencies, turn.lane, turn.queue, turn.seq, Nobody())
         self.turns.remove(turn)
         self.free += 1
 

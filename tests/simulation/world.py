@@ -13,20 +13,20 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import producers.submission
-import worker.ending
-import worker.lease
-import worker.passage
-import worker.timer
-import worker.turn
-from producers import keyspace
-from producers.errors import DedupeMismatch
-from producers.identity import lane_id
-from producers.settings import QueueSettings
-from producers.submission import GATE_SCRIPT, SUBMIT_SCRIPT, Submission, prepare
-from worker.core import operations as op
-from worker.intercom.wire import Request as Wire
-from worker.sandbox.rules import Sandbox
+import onelane.submission
+import onelane_worker.ending
+import onelane_worker.lease
+import onelane_worker.passage
+import onelane_worker.timer
+import onelane_worker.turn
+from onelane import keyspace
+from onelane.errors import DedupeMismatch
+from onelane.identity import lane_id
+from onelane.settings import QueueSettings
+from onelane.submission import GATE_SCRIPT, SUBMIT_SCRIPT, Submission, prepare
+from onelane_sandbox.rules import Sandbox
+from onelane_worker.core import operations as op
+from onelane_worker.intercom.wire import Request as Wire
 
 from .intercom import HTTP_TIMEOUT_S, WRITE_TAIL_S, Intercom
 from .laws import Laws
@@ -133,12 +133,12 @@ class World:
     def _take_over(self) -> None:
         """Put what the product draws from the operating system under the history's control."""
         tokens = itertools.count(1)
-        for module in (worker.turn, worker.passage):
+        for module in (onelane_worker.turn, onelane_worker.passage):
             module.uuid4 = lambda: SimpleNamespace(hex=f"t{next(tokens)}")  # type: ignore[attr-defined]
-        for module in (producers.submission, worker.ending):
+        for module in (onelane.submission, onelane_worker.ending):
             module.new_intent_id = lambda lane: f"{lane[0]}{next(self._ids):031x}"  # type: ignore[attr-defined]
-        worker.turn.log = _Ears(self.violate)
-        worker.lease.log = worker.timer.log = _Ears(_silent)
+        onelane_worker.turn.log = _Ears(self.violate)
+        onelane_worker.lease.log = onelane_worker.timer.log = _Ears(_silent)
         keyspace.PARTITIONS = (PARTITION,)  # type: ignore[misc]
 
     def violate(self, text: str) -> None:

@@ -14,21 +14,21 @@ from urllib.parse import parse_qsl
 
 import time_machine
 from redis import Redis
-
-from producers import Outcome, Receipt, keyspace
 from tests.promise.checker import check
 from tests.promise.history import Accepted, Declared
 from tests.promise.report import Report
-from worker.breaker import Breaker
-from worker.core import operations as op
-from worker.intercom.limiter import Limiter
-from worker.intercom.wire import to_reply, to_request
-from worker.lanes.store import LaneStore
-from worker.performer import Performer
-from worker.sandbox.rules import Request, Sandbox
-from worker.services import lane_settings, policy, timing
-from worker.settings import Settings
-from worker.timer import DueTimer
+
+from onelane import Outcome, Receipt, keyspace
+from onelane_sandbox.rules import Request, Sandbox
+from onelane_worker.breaker import Breaker
+from onelane_worker.core import operations as op
+from onelane_worker.intercom.limiter import Limiter
+from onelane_worker.intercom.wire import to_reply, to_request
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.performer import Performer
+from onelane_worker.services import lane_settings, policy, timing
+from onelane_worker.settings import Settings
+from onelane_worker.timer import DueTimer
 
 from .world import World
 
@@ -67,7 +67,7 @@ class FaultyGateway:
         deadline: float | None = None,
         before_send: Callable[[], float] | None = None,
     ) -> op.Reply:
-        """See worker.intercom.gateway."""
+        """See onelane_worker.intercom.gateway."""
         self.before_call(operation)
         if self.network_away():
             self.refused += 1

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from redis import Redis
 
-from producers import LeadCapture
-from worker.core import operations as op
+from onelane import LeadCapture
+from onelane_worker.core import operations as op
 
 from .world import TIMING, World
 

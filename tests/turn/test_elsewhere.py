@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from producers import ContactSync, ContactUpsert, LeadCapture, keyspace
-from producers.identity import lane_id
-from worker.core import operations as op
+from onelane import ContactSync, ContactUpsert, LeadCapture, keyspace
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
 
 from .test_versions import dies
 from .world import World

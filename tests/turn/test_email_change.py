@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from tests.lanes.laws import check_laws
 
-from producers import (
+from onelane import (
     ContactSync,
     EmailChange,
     InvalidIntent,
@@ -19,14 +20,13 @@ from producers import (
     ProductSignUp,
     Receipt,
 )
-from producers.identity import lane_id
-from producers.submission import Submission, prepare
-from tests.lanes.laws import check_laws
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.lanes.model import Grant, Refused
-from worker.sandbox.rules import Request
-from worker.turn import serve
+from onelane.identity import lane_id
+from onelane.submission import Submission, prepare
+from onelane_sandbox.rules import Request
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
+from onelane_worker.lanes.model import Grant, Refused
+from onelane_worker.turn import serve
 
 from .world import World
 

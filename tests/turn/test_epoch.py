@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from producers import LeadCapture, ProductSignUp
-from worker.epoch import Epochs
+from onelane import LeadCapture, ProductSignUp
+from onelane_worker.epoch import Epochs
 
 from .world import World
 

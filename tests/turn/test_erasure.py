@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from redis import Redis
+from tests.lanes.laws import Dump, check_laws
 
-from producers import (
+from onelane import (
     ContactErasure,
     ContactSync,
     EmailChange,
@@ -15,12 +16,11 @@ from producers import (
     ProductSignUp,
     Receipt,
 )
-from producers.identity import lane_id
-from tests.lanes.laws import Dump, check_laws
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.history import History
-from worker.sandbox.rules import Request
+from onelane.identity import lane_id
+from onelane_sandbox.rules import Request
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
+from onelane_worker.history import History
 
 from .test_replay import bury
 from .world import World

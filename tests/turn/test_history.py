@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import LeadCapture, NewsletterOptIn, keyspace
-from producers.identity import lane_id
-from worker import history
-from worker.core import operations as op
-from worker.history import History, Observers
-from worker.turn import serve
+from onelane import LeadCapture, NewsletterOptIn, keyspace
+from onelane.identity import lane_id
+from onelane_worker import history
+from onelane_worker.core import operations as op
+from onelane_worker.history import History, Observers
+from onelane_worker.turn import serve
 
 from .world import Seen, World
 

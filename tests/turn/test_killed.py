@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from producers import LeadCapture, keyspace
-from producers.identity import lane_id
-from worker.core import operations as op
+from onelane import LeadCapture, keyspace
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
 
 from .world import World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
 
 from .days import LAG_S, START_S, Days, Planned
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from producers import (
+from onelane import (
     ContactSync,
     ContactUpsert,
     EmailChange,
@@ -17,11 +17,11 @@ from producers import (
     ProductSignUp,
     Receipt,
 )
-from producers.identity import lane_id
-from producers.submission import prepare
-from worker.core import operations as op
-from worker.ending import Row
-from worker.turn import serve
+from onelane.identity import lane_id
+from onelane.submission import prepare
+from onelane_worker.core import operations as op
+from onelane_worker.ending import Row
+from onelane_worker.turn import serve
 
 from .days import Days
 from .world import World

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from producers import LeadCapture
-from producers.identity import lane_id
-from worker.core import operations as op
-from worker.repair import Finding, Group, Mender, ScanFailed, confirm, scan
+from onelane import LeadCapture
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
+from onelane_worker.repair import Finding, Group, Mender, ScanFailed, confirm, scan
 
 from .world import World
 

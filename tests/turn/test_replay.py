@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers import (
+from onelane import (
     ContactSync,
     ContactUpsert,
     LeadCapture,
@@ -16,10 +16,10 @@ from producers import (
     ProductSignUp,
     Receipt,
 )
-from producers.identity import lane_id
-from worker.core import operations as op
-from worker.core import replaying
-from worker.core.belief import Memory
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
+from onelane_worker.core import replaying
+from onelane_worker.core.belief import Memory
 
 from .world import World
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from redis import Redis
-
-from producers import ContactErasure, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, keyspace
-from producers.identity import lane_id
 from tests.lanes.laws import check_laws
-from worker.core import operations as op
-from worker.core.policy import Policy
+
+from onelane import ContactErasure, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, keyspace
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
 
 from .world import World
 

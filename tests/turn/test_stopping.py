@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from producers import LeadCapture, NewsletterOptIn
-from producers.identity import lane_id
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.stopping import Stop
-from worker.turn import serve
+from onelane import LeadCapture, NewsletterOptIn
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
+from onelane_worker.stopping import Stop
+from onelane_worker.turn import serve
 
 from .world import World
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
-from producers.identity import lane_id
-from worker.core import operations as op
-from worker.lanes.model import Refused
-from worker.turn import serve
+from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
+from onelane.identity import lane_id
+from onelane_worker.core import operations as op
+from onelane_worker.lanes.model import Refused
+from onelane_worker.turn import serve
 
 from .world import TIMING, World
 

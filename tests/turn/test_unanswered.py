@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from producers import ContactSync, LeadCapture, Receipt
-from worker.core import operations as op
-from worker.services import timing
+from onelane import ContactSync, LeadCapture, Receipt
+from onelane_worker.core import operations as op
+from onelane_worker.services import timing
 
 from .days import Days
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producers import ContactErasure, ContactSync, EmailChange, LeadCapture, Outcome, Receipt, keyspace
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.lanes.model import Grant
-from worker.payloads import versions_of
+from onelane import ContactErasure, ContactSync, EmailChange, LeadCapture, Outcome, Receipt, keyspace
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
+from onelane_worker.lanes.model import Grant
+from onelane_worker.payloads import versions_of
 
 from .test_replay import bury, replay
 from .world import World

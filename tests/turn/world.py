@@ -14,20 +14,20 @@ from urllib.parse import parse_qsl
 
 from redis import Redis
 
-from producers import ContactQueue, Outcome, Receipt, keyspace
-from producers.settings import QueueSettings
-from producers.turns import Turn
-from worker.breaker import Breaker
-from worker.core import operations as op
-from worker.core.policy import Policy
-from worker.ending import Row
-from worker.intercom.wire import to_reply, to_request
-from worker.lanes.model import LaneSettings
-from worker.lanes.store import LaneStore
-from worker.lease import Heartbeat
-from worker.performer import Performer
-from worker.sandbox.rules import Request, Sandbox
-from worker.turn import Dependencies, Timing, serve
+from onelane import ContactQueue, Outcome, Receipt, keyspace
+from onelane.settings import QueueSettings
+from onelane.turns import Turn
+from onelane_sandbox.rules import Request, Sandbox
+from onelane_worker.breaker import Breaker
+from onelane_worker.core import operations as op
+from onelane_worker.core.policy import Policy
+from onelane_worker.ending import Row
+from onelane_worker.intercom.wire import to_reply, to_request
+from onelane_worker.lanes.model import LaneSettings
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.lease import Heartbeat
+from onelane_worker.performer import Performer
+from onelane_worker.turn import Dependencies, Timing, serve
 
 TIMING = Timing(
     lease_s=5,

@@ -1,0 +1,89 @@
+"""How the SDK speaks to Redis: bounded in time, tried again while there is time left. No I/O here.
+
+Every call may be repeated: reads are, and submit.lua is by the intent's id. redis-py's own retries are off:
+they nest (one around connecting, one around the command), so their total has no clear bound.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from onelane.errors import QueueUnavailable
+from onelane.settings import QueueSettings
+
+PASSING = (ConnectionError, TimeoutError, ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
+"""Errors that a moment may heal: a restart, a failover."""
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.5
+
+
+def client_options(settings: QueueSettings) -> dict[str, Any]:
+    """Options of the Redis client, blocking or asyncio, apart from the retry policy."""
+    attempt_s = _attempt_s(settings.enqueue_timeout_s)
+    return {
+        "socket_connect_timeout": attempt_s,
+        "socket_timeout": attempt_s,
+        "decode_responses": True,
+    }
+
+
+def _attempt_s(timeout_s: float) -> float:
+    return timeout_s / 5
+
+
+class Patience:
+    """The time one call has, dealt out in attempts.
+
+    An attempt is at worst one connect and one answer that both time out; none begins that could not end so.
+    """
+
+    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._begun_s = clock()
+        self._last_start_s = clock() + timeout_s - 2 * _attempt_s(timeout_s)
+        self._pause_s = _FIRST_PAUSE_S
+
+    def pause_s(self, error: RedisError) -> float:
+        """Seconds to wait before the next attempt. Raises `QueueUnavailable` if it is no use or too late."""
+        pause_s = self._pause_s * random.uniform(0.5, 1)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        if isinstance(error, AuthenticationError) or not isinstance(error, PASSING):
+            raise QueueUnavailable(f"Redis refused: {_words(error)}") from error
+        if self._clock() + pause_s > self._last_start_s:
+            tried_s = self._clock() - self._begun_s
+            raise QueueUnavailable(
+                f"Redis did not answer in {tried_s:.1f} s ({self._timeout_s:g} s allowed): {_words(error)}"
+            ) from error
+        return pause_s
+
+
+def _words(error: RedisError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def script_is_missing(replies: Sequence[Any]) -> bool:
+    return any(isinstance(reply, NoScriptError) for reply in replies)
+
+
+def checked(replies: Sequence[Any]) -> Sequence[Any]:
+    """The replies of a pipeline, none of them an error. Raises the first error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

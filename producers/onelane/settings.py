@@ -1,0 +1,84 @@
+"""The SDK's settings, from the environment: every name begins with ONELANE_."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from onelane import keyspace
+from onelane.errors import BadSetting
+
+PREFIX = "ONELANE_"
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def _redis_url(url: str) -> str:
+    if not url.startswith(_REDIS_SCHEMES):
+        raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}")
+    return url
+
+
+def _broker_url(url: str) -> str:
+    if "://" not in url:
+        raise ValueError("must be a broker URL that Celery understands, such as redis://host:6379/0")
+    return url
+
+
+class QueueSettings(BaseModel):
+    """Where the queue is and how much of it there may be. The variable of a field is ONELANE_ + its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # URLs may hold passwords: not in repr.
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field("redis://localhost:6379/0", repr=False)
+    """The Redis that holds the lanes."""
+    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = Field(None, repr=False)
+    """The Celery broker that carries the turns. None: the same Redis."""
+    lane_max: int = Field(10_000, ge=1)
+    """Most waiting intents of one address."""
+    pending_max: int = Field(1_000_000, ge=1)
+    """Most waiting intents of all addresses together, spread evenly over the partitions."""
+    enqueue_timeout_s: float = Field(5.0, gt=0, le=3600)
+    """Most seconds one call may try to reach Redis."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """The settings of the environment, with those in `given` put above it. An empty variable is not set.
+
+        Raises `BadSetting`, which names the variable and never repeats its value.
+        """
+        environ = os.environ if environ is None else environ
+        found = {name: text for name in cls.model_fields if (text := environ.get(PREFIX + name.upper()))}
+        try:
+            return cls(**{**found, **given})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            variable = PREFIX + str(first["loc"][0]).upper()
+            raise BadSetting(variable, first["msg"].removeprefix("Value error, ")) from None
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, also when it is the same Redis."""
+        return broker_of(self.redis_url, self.broker_url)
+
+    @property
+    def partition_max(self) -> int:
+        """Most waiting intents of one partition."""
+        return -(-self.pending_max // len(keyspace.PARTITIONS))
+
+
+def broker_of(redis_url: str, broker_url: str | None) -> str:
+    """The broker that goes with a Redis: a given one, or the same Redis in kombu's words."""
+    if broker_url is not None:
+        return broker_url
+    return _kombu_socket_url(redis_url) if redis_url.startswith("unix://") else redis_url
+
+
+def _kombu_socket_url(url: str) -> str:
+    """`unix:///run/redis.sock?db=1` in kombu's words."""
+    path, _, query = url.removeprefix("unix://").partition("?")
+    query = query.replace("db=", "virtual_host=")
+    return f"redis+socket://{path}" + (f"?{query}" if query else "")

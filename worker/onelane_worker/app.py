@@ -1,0 +1,62 @@
+"""The Celery app: `celery -A onelane_worker.app worker` starts a worker.
+
+Importing this module reads the settings from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from celery import Celery
+from pydantic import ValidationError
+
+from onelane import keyspace
+from onelane.turns import celery_queue
+from onelane_worker import tasks
+from onelane_worker.services import Services
+from onelane_worker.settings import Settings, complaints
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery app with Onelane's conventions: turns carry no data, results live in the lanes."""
+    app = Celery("onelane", broker=settings.broker, set_as_current=False)
+    app.conf.update(
+        task_queues=[celery_queue(queue) for queue in keyspace.QUEUES],
+        task_default_queue=keyspace.broker_queue(keyspace.INTERACTIVE),
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=True,  # with a prefetch of 1: what is fetched is being worked on
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_send_sent_event=False,
+        task_track_started=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"queue_order_strategy": "priority"},
+        worker_hijack_root_logger=False,
+        enable_utc=True,
+    )
+    return app
+
+
+_services: dict[int, Services] = {}
+_lock = threading.Lock()
+
+
+def services() -> Services:
+    """The services of this process; a forked child gets its own."""
+    with _lock:
+        if os.getpid() not in _services:
+            _services[os.getpid()] = Services(settings, app)
+        return _services[os.getpid()]
+
+
+try:
+    settings = Settings()
+except ValidationError as error:
+    raise SystemExit(f"onelane: {'; '.join(complaints(error))}") from None
+app = make_app(settings)
+tasks.register(app, services)

@@ -1,0 +1,109 @@
+"""The command itself: the stage is set, both sides play, the table is printed, and the verdict decides."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onelane_worker.cli import output
+from onelane_worker.cli.exits import NEGATIVE, fail
+from onelane_worker.cli.processes import ChildFailed, Children, Interrupted, stop_on_signals
+
+if TYPE_CHECKING:
+    from onelane_sandbox.client import SandboxControl
+    from onelane_worker.cli.demo.judge import Verdict
+    from onelane_worker.cli.demo.report import Row
+
+INTERRUPTED = 130
+
+
+def demo(
+    index_lag: Annotated[
+        float,
+        typer.Option(min=0, max=300, metavar="S", help="How far the sandbox's search lags, in seconds."),
+    ] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """See find-then-create fail, and Onelane not: 15 seconds, nothing to set up.
+
+    Everyday stories, played twice against a sandbox of Intercom whose search lags; then
+    the contacts that are truly there are counted. Exit code 1 if Onelane's are not right.
+    """
+    from onelane_worker.cli.demo import report
+
+    with tempfile.TemporaryDirectory(prefix="onelane-demo-") as directory:
+        rows = _play(Path(directory), index_lag, quiet=as_json)
+    if as_json:
+        output.print_json(report.document(rows, index_lag))
+    else:
+        report.show(rows, index_lag)
+    if not report.passed(rows):
+        raise typer.Exit(NEGATIVE)
+
+
+def _play(directory: Path, index_lag_s: float, *, quiet: bool) -> list[Row]:
+    children = Children(directory)
+    with stop_on_signals(children), children:
+        try:
+            return _both_sides(children, directory, index_lag_s, quiet)
+        except Interrupted:
+            raise typer.Exit(INTERRUPTED) from None
+        except ChildFailed as failed:
+            fail(NEGATIVE, str(failed), f"The end of its log:\n{failed.tail}")
+
+
+def _both_sides(children: Children, directory: Path, index_lag_s: float, quiet: bool) -> list[Row]:
+    from onelane_sandbox.serve import RunningSandbox
+    from onelane_worker.cli import stack
+    from onelane_worker.cli.demo import play
+    from onelane_worker.cli.demo.report import Row
+    from onelane_worker.cli.demo.stories import all_stories
+
+    stories = all_stories()
+    with RunningSandbox() as theirs, RunningSandbox() as ours, _steps(2 * len(stories), quiet) as tell:
+
+        def run(side: play.Side, sandbox: SandboxControl, name: str) -> list[Verdict]:
+            verdicts = []
+            for story in stories:
+                children.check()
+                tell(f"{name}: {story.title}")
+                verdicts.append(play.play(story, sandbox, side, index_lag_s))
+            return verdicts
+
+        worker, redis_url = play.start_worker(children, directory, ours.url)  # gets ready meanwhile
+        with play.find_then_create(theirs.control) as side:
+            before = run(side, theirs.control, "find-then-create")
+        children.wait_until(stack.worker_answers(redis_url), worker)
+        with play.onelane(redis_url, children, worker) as side:
+            after = run(side, ours.control, "Onelane")
+    return [Row(*row) for row in zip(stories, before, after, strict=True)]
+
+
+@contextmanager
+def _steps(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tells on standard error which story is being played: a bar on a terminal, else lines."""
+    notes = output.notes()
+    if quiet:
+        yield lambda what: None
+        return
+    if not notes.is_terminal:
+        yield notes.print
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=notes, transient=True) as progress:
+        task = progress.add_task("setting the stage", total=total)
+        begun = False
+
+        def tell(what: str) -> None:
+            nonlocal begun
+            progress.update(task, description=what, advance=int(begun))
+            begun = True
+
+        yield tell

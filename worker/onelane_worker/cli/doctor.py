@@ -1,0 +1,148 @@
+"""`onelane doctor`: is everything fit to serve? For people, and as a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onelane_worker.cli import output
+from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, fail
+
+if TYPE_CHECKING:
+    from onelane import QueueSettings
+    from onelane_worker.core.operations import Reply
+    from onelane_worker.doctor import BrokerView, Finding
+    from onelane_worker.settings import Settings
+
+_MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "bad": ("BAD", "bold red")}
+_PING_S = 1.0
+_BROKER_S = 2.0
+
+
+def doctor(
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="Most seconds to wait for Intercom.")
+    ] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check everything: Redis, broker, workers, lanes, Intercom.
+
+    As a probe: exit code 0 healthy, 1 something is bad, 4 Redis or the broker is unreachable.
+    """
+    from onelane_worker import doctor as checkup
+
+    with output.progress("Asking", quiet=as_json) as say:
+        findings, unreachable = _findings(say, timeout)
+    worst = checkup.verdict(findings)
+    if as_json:
+        checks = [{"name": f.name, "level": f.level, "says": f.says, "todo": f.todo} for f in findings]
+        output.print_json({"healthy": worst != "bad", "worst": worst, "checks": output.masked(checks)})
+    else:
+        _show(findings)
+    if unreachable is not None:
+        fail(UNREACHABLE, *unreachable)
+    if worst == "bad":
+        raise typer.Exit(NEGATIVE)
+
+
+def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], tuple[str, str] | None]:
+    """What there is to say, and if the queue cannot be reached: what, and what that means."""
+    from redis.exceptions import RedisError
+
+    from onelane_worker import doctor as checkup
+    from onelane_worker.cli.config import queue_settings, settings_of_workspace, where_redis_is
+
+    limits, settings = queue_settings(), settings_of_workspace()
+    unreachable = None
+    say("Redis")
+    try:
+        findings = _of_queue(settings, limits)
+    except RedisError as error:
+        findings = [checkup.without_redis(f"{type(error).__name__}: {error}")]
+        unreachable = "Redis did not answer", where_redis_is()
+    if unreachable is None or settings.broker_url:  # else it is the same one
+        say("the broker and the workers")
+        broker = _ask_broker(settings.broker)
+        findings += checkup.of_broker(broker)
+        away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
+        unreachable = unreachable or (away if broker.problem else None)
+    say("Intercom")
+    findings += checkup.of_intercom(_probe(settings, timeout_s), settings)
+    return findings, unreachable
+
+
+def _of_queue(settings: Settings, limits: QueueSettings) -> list[Finding]:
+    from onelane_worker import doctor as checkup
+    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli.survey import line_words, look
+    from onelane_worker.lanes.survey import survey
+
+    with open_redis() as redis:
+        findings = [*checkup.of_redis(redis, settings)]
+        gate = look(redis)
+        findings.append(checkup.of_line(gate, line_words(gate)))
+        findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
+        findings.append(checkup.of_dead_letters(redis))
+    return findings
+
+
+def _ask_broker(url: str) -> BrokerView:
+    from celery import Celery
+
+    from onelane import keyspace
+    from onelane_worker.doctor import BrokerView
+
+    app = Celery("onelane", broker=url, set_as_current=False)
+    app.conf.broker_transport_options = {
+        "socket_timeout": _BROKER_S + _PING_S,
+        "socket_connect_timeout": _BROKER_S,
+    }
+    try:
+        with app.connection_for_read(connect_timeout=_BROKER_S) as connection:
+            connection.ensure_connection(max_retries=0, timeout=_BROKER_S)
+            names = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
+            queues = {name: _length(connection, name) for name in names}
+            answers = app.control.ping(timeout=_PING_S, connection=connection)
+    except Exception as error:  # whatever kind of broker it is, with errors of its own
+        return BrokerView({}, problem=type(error).__name__)
+    finally:
+        app.close()
+    return BrokerView(queues, tuple(name for answer in answers for name in answer))
+
+
+def _length(connection: Any, queue: str) -> int:
+    try:
+        return int(connection.default_channel.queue_declare(queue=queue, passive=True).message_count)
+    except connection.channel_errors:  # no such queue yet: nothing waits in it
+        return 0
+
+
+def _probe(settings: Settings, timeout_s: float) -> Reply:
+    import time
+
+    from onelane_worker.core.operations import Probe, Problem, Stopped
+    from onelane_worker.intercom.gateway import Gateway
+
+    if not settings.intercom_token.get_secret_value():
+        return Stopped(Problem("no_token", message="ONELANE_INTERCOM_TOKEN is not set"))
+    gateway = Gateway(settings)
+    try:
+        return gateway.perform(Probe(), now_ms=lambda: 0, deadline=time.monotonic() + timeout_s)
+    finally:
+        gateway.close()
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    output.print_facts([output.Fact(one.name, _said(one), *_MARKS[one.level]) for one in findings])
+    bad, warned = (sum(one.level == level for one in findings) for level in ("bad", "warn"))
+    words = [f"{bad} bad" if bad else "", output.many(warned, "warning") if warned else ""]
+    counted = ", ".join(filter(None, words))
+    told = f"{'Not fit' if bad else 'Fit'} to serve{f': {counted}' if counted else ''}."
+    output.tell(f"\n{told}", style="bold red" if bad else "bold yellow" if warned else "bold green")
+
+
+def _said(finding: Finding) -> str:
+    said: str = output.masked(f"{finding.says}\n→ {finding.todo}" if finding.todo else finding.says)
+    return said

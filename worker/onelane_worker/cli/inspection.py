@@ -1,0 +1,107 @@
+"""`onelane status` and `lane`: looking without touching."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onelane_worker.cli import output
+from onelane_worker.cli.exits import NEGATIVE, NOT_FOUND, USAGE, fail
+
+if TYPE_CHECKING:
+    from onelane import Status
+
+_ID = re.compile("[0-9a-f]{32}")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def status(
+    intent_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the receipt.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show where an intent stands.
+
+    Exit code 1 if it was rejected, 3 if nobody knows it.
+    """
+    from onelane import UnknownIntent
+    from onelane_worker.cli.config import open_queue
+
+    with open_queue() as queue:
+        found = queue.status(intent_id)
+    if found is None:
+        raise UnknownIntent(intent_id)
+    if as_json:
+        output.print_json(output.masked(found.model_dump(mode="json")))
+    else:
+        _print_status(found)
+    if found.outcome is not None and found.outcome.result == "rejected":
+        raise typer.Exit(NEGATIVE)
+
+
+def _print_status(found: Status) -> None:
+    now = time.time()
+    attempts = f", {output.many(found.attempts, 'attempt')}" if found.attempts else ""
+    facts = [output.Fact("state", f"{found.state}{attempts}")]
+    if found.error is not None and found.outcome is None:
+        facts.append(output.Fact("error", output.error_words(found.error.model_dump()), style="yellow"))
+    if found.next_attempt_at is not None:
+        facts.append(output.Fact("next", _moment(found.next_attempt_at.timestamp(), now)))
+    if found.outcome is not None:
+        style = "red" if found.state == "dead" else ""
+        facts.append(output.Fact("outcome", output.outcome_words(found.outcome), style=style))
+    facts.append(output.Fact("accepted", _moment(found.accepted_at.timestamp(), now)))
+    if found.finished_at is not None:
+        facts.append(output.Fact("ended", _moment(found.finished_at.timestamp(), now)))
+    if found.state == "dead":
+        facts.append(output.Fact("whole", f"onelane dead show {found.id}"))
+    output.tell(f"{output.kebab(found.kind)}  {found.id}", style="bold")
+    output.print_facts(facts)
+
+
+def _moment(at_s: float, now_s: float) -> str:
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+    return f"{output.when(at_s - now_s)} ({clock})"
+
+
+def lane(
+    whom: Annotated[
+        str, typer.Argument(metavar="EMAIL", help="The address in any spelling; or a receipt's id.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show one address: what waits and why, what is believed, what happened.
+
+    Where only a masked address is seen, the id of one of its intents (or of the lane) will do. Exit code 3 if
+    nothing is known of it.
+    """
+    from onelane.identity import lane_id
+    from onelane_worker.cli import lane_page
+    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli.survey import line_of, look
+
+    given = whom.strip().lower()
+    is_id = _ID.fullmatch(given) is not None
+    address = "" if is_id else _address(whom)
+    with open_redis() as redis:
+        found = lane_page.lane_of(redis, given) if is_id else lane_id(address)
+        page = lane_page.read(redis, found, output.masked(address) or None, line_of(look(redis)))
+    if page is None:
+        hint = "Perhaps it was too long ago." if is_id else "It never had an intent here, or long ago."
+        fail(NOT_FOUND, f"nothing is known of {given if is_id else output.masked(address)}", hint)
+    if as_json:
+        output.print_json(page)
+    else:
+        lane_page.show(page)
+
+
+def _address(text: str) -> str:
+    from onelane.identity import InvalidAddress, normalise_email
+
+    try:
+        return normalise_email(text)
+    except InvalidAddress as error:
+        hint = "Give the address, or an id of 32 hex digits: of a receipt, or of the lane."
+        fail(USAGE, f"that is no email address: it {error}", hint)

@@ -1,0 +1,49 @@
+"""`onelane`: the command line. One module per group of commands; each imports what is heavy when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up
+from onelane_worker.cli.demo.command import demo
+from onelane_worker.cli.exits import Commands
+
+app = typer.Typer(
+    name="onelane",
+    cls=Commands,
+    help="One lane per email address: a durable queue for everything you write to Intercom contacts.",
+    epilog=(
+        "Exit codes: 0 done · 1 negative result · 2 bad input · 3 not found · "
+        "4 Redis unreachable · 5 wait timed out"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="markdown",  # paragraphs are filled, whatever the width
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show addresses
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_TRY, _SERVE, _USE, _LOOK, _OPERATE = "Try it", "Serve", "Enqueue", "Look", "Operate"
+
+app.command("demo", rich_help_panel=_TRY)(demo)
+app.command("up", rich_help_panel=_TRY)(up.up)
+app.command("worker", rich_help_panel=_SERVE)(run.worker)
+app.command("sandbox", rich_help_panel=_SERVE)(run.sandbox)
+app.command("enqueue", cls=enqueue.EnqueueCommand, rich_help_panel=_USE)(enqueue.enqueue)
+app.command("status", rich_help_panel=_LOOK)(inspection.status)
+app.command("lane", rich_help_panel=_LOOK)(inspection.lane)
+app.command("lanes", rich_help_panel=_LOOK)(survey.lanes)
+app.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
+app.command("pause", rich_help_panel=_OPERATE)(survey.pause)
+app.command("resume", rich_help_panel=_OPERATE)(survey.resume)
+app.command("repair", rich_help_panel=_OPERATE)(repair.repair)
+app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)
+
+
+def main() -> None:
+    """Entry point."""
+    app(prog_name="onelane")
+
+
+if __name__ == "__main__":
+    main()

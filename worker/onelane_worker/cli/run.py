@@ -1,0 +1,119 @@
+"""`onelane worker` and `onelane sandbox`: the two long-running parts, in the foreground."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
+
+if TYPE_CHECKING:
+    from onelane_worker.settings import Settings
+
+_REDIS_TIMEOUT_S = 5
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, help="Lanes served at the same time (threads).")] = 16,
+    loglevel: Annotated[str, typer.Option(help=f"One of {', '.join(LOG_LEVELS)}.")] = "info",
+) -> None:
+    """Serve lanes: a Celery worker.
+
+    Ctrl-C and SIGTERM let it end what it is at.
+    """
+    from onelane_worker.cli.config import worker_settings
+    from onelane_worker.cli.stack import worker_command
+
+    if loglevel.lower() not in LOG_LEVELS:
+        raise typer.BadParameter(f"must be one of {', '.join(LOG_LEVELS)}", param_hint="--loglevel")
+    require_ready(worker_settings())
+    command = worker_command(concurrency, loglevel.lower())
+    os.execv(command[0], command)  # from here on it is Celery's own process: its signals, its exit code
+
+
+def require_ready(settings: Settings) -> None:
+    """End the command unless a worker with these settings could serve."""
+    if not settings.intercom_token.get_secret_value():
+        fail(
+            USAGE,
+            "ONELANE_INTERCOM_TOKEN is not set: a worker without it could write nothing",
+            "Set it to your workspace's access token, or try Onelane without one: `onelane up`.",
+        )
+    require_fit_redis(settings)
+
+
+def require_fit_redis(settings: Settings) -> None:
+    """End the command unless this Redis can be the store of record."""
+    from redis import Redis
+
+    from onelane_worker.checks import Unfit, require_fit
+
+    try:
+        client = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=_REDIS_TIMEOUT_S)
+    except ValueError as error:
+        fail(USAGE, f"ONELANE_REDIS_URL: {error}")
+    with client:
+        try:
+            require_fit(client, settings.redis_wait_s)
+        except Unfit as unfit:
+            fail(UNREACHABLE if unfit.unreachable else NEGATIVE, str(unfit))
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8089,
+    index_lag: Annotated[
+        str, typer.Option(metavar="S|MIN-MAX", help="How far search lags behind writes, in seconds.")
+    ] = "2-120",
+    seed: Annotated[int, typer.Option(help="Makes ids and drawn lags the same every time.")] = 0,
+    token: Annotated[str | None, typer.Option(help="The only token accepted; without it any is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
+) -> None:
+    """Serve an Intercom to try things on.
+
+    The contacts API, with an index lag, and with faults on demand under /_sandbox.
+    """
+    from onelane_sandbox.serve import run
+    from onelane_worker.cli.output import console, print_json
+
+    lag = parse_lag(index_lag)
+
+    def ready(url: str) -> None:
+        if as_json:
+            print_json({"url": url, "control": f"{url}/_sandbox", "index_lag_s": lag})
+            return
+        console().print(f"Sandbox  [bold]{url}[/]   index lag {lag_words(lag)}")
+        console().print(
+            f"  true state  {url}/_sandbox/contacts", f"  requests    {url}/_sandbox/requests", sep="\n"
+        )
+        console().print(
+            f"  to use it   export ONELANE_INTERCOM_URL={url} ONELANE_INTERCOM_TOKEN={token or 'any'}"
+        )
+
+    try:
+        run(host, port, index_lag=lag, seed=seed, token=token, on_ready=ready)
+    except OSError as error:
+        fail(NEGATIVE, f"cannot listen on {host} port {port}: {error.strerror}", "Choose another --port.")
+
+
+def parse_lag(text: str) -> float | tuple[float, float]:
+    """`3` or `2-120`, in seconds."""
+    least, dash, most = text.partition("-")
+    try:
+        lag = (float(least), float(most)) if dash else float(least)
+    except ValueError:
+        lag = -1.0
+    bounds = lag if isinstance(lag, tuple) else (lag, lag)
+    if not 0 <= bounds[0] <= bounds[1] < float("inf"):
+        raise typer.BadParameter("must be seconds, or MIN-MAX", param_hint="--index-lag")
+    return lag
+
+
+def lag_words(lag: float | tuple[float, float]) -> str:
+    """The lag for people."""
+    return f"{lag[0]:g}–{lag[1]:g} s, drawn for each write" if isinstance(lag, tuple) else f"{lag:g} s"

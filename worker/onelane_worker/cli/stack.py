@@ -1,0 +1,154 @@
+"""The parts of a whole Onelane on one machine: how each is started, and how it is known to be ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from onelane_worker.cli.exits import NEGATIVE, fail
+from onelane_worker.cli.processes import Child, Children
+
+HOST = "127.0.0.1"
+REDIS_PORT = 6379
+SANDBOX_PORT = 8089
+FLOWER_PORT = 5555
+FLOWER_COLUMNS = "name,uuid,kwargs,state,retries,exception,result,received,runtime"
+"""What a person wants of an intent's row. Flower's own choice hides the retries and why; the last columns are
+beyond the edge of most screens."""
+SANDBOX_TOKEN = "sandbox"  # any will do
+DEFAULT_CONCURRENCY = 16
+_NEIGHBOURS = 20
+_HTTP_TIMEOUT_S = 5.0
+
+
+def worker_command(concurrency: int, loglevel: str) -> list[str]:
+    """A worker process. It waits on the network nearly all the time, so threads serve it best.
+
+    Gossip and mingle, Celery's talk among workers, are of no use to lanes and cost a start of a second.
+    """
+    celery = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker", "--pool", "threads"]
+    # A name of its own, or two workers of one host are one to Flower.
+    options = ["--hostname", f"onelane-{os.getpid()}@%h", "--loglevel", loglevel, "--task-events"]
+    options += ["--concurrency", str(concurrency)]
+    return [*celery, *options, "--without-gossip", "--without-mingle"]
+
+
+def start_valkey(children: Children, port: int, directory: Path) -> Child:
+    """An embedded Valkey at `redis_url(port)`; it is ready once `redis_answers`."""
+    return children.start(
+        "Valkey", [sys.executable, "-m", "onelane_worker.cli.valkey", str(port), str(directory)]
+    )
+
+
+def redis_url(port: int) -> str:
+    """Where the embedded Valkey of this port is."""
+    return f"redis://{HOST}:{port}/0"
+
+
+def http_url(port: int) -> str:
+    """Where the sandbox or the Flower of this port is."""
+    return f"http://{HOST}:{port}"
+
+
+def start_sandbox(children: Children, port: int, index_lag: str) -> Child:
+    """A sandbox as `onelane sandbox` runs it, on this port; it is ready once `sandbox_answers`."""
+    command = [sys.executable, "-m", "onelane_worker", "sandbox", "--host", HOST, "--port", str(port)]
+    return children.start("Sandbox", [*command, "--index-lag", index_lag])
+
+
+def sandbox_answers(url: str) -> bool:
+    """Whether the sandbox serves."""
+    return http_json(f"{url}/_sandbox/index") is not None
+
+
+def start_worker(
+    children: Children, env: Mapping[str, str], concurrency: int = DEFAULT_CONCURRENCY, loglevel: str = "info"
+) -> Child:
+    """A worker; it is ready once `worker_answers`."""
+    return children.start("Worker", worker_command(concurrency, loglevel), env)
+
+
+def start_flower(children: Children, port: int, env: Mapping[str, str]) -> Child:
+    """Flower; it is ready once `flower_sees_a_worker`."""
+    celery = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "flower"]
+    options = [f"--address={HOST}", f"--port={port}", f"--tasks_columns={FLOWER_COLUMNS}"]
+    # Local only: the API may be asked without a login.
+    return children.start("Flower", [*celery, *options], {"FLOWER_UNAUTHENTICATED_API": "true", **env})
+
+
+def worker_answers(broker: str) -> Callable[[], bool]:
+    """Whether a worker on this broker has its consumer connected: it answers a ping."""
+    from celery import Celery
+
+    app = Celery("onelane", broker=broker, set_as_current=False)
+
+    def answers() -> bool:
+        try:
+            return bool(app.control.ping(timeout=0.5, limit=1))
+        except Exception:  # the broker's own errors, of whatever kind it is: the worker's log tells them
+            return False
+
+    return answers
+
+
+def flower_sees_a_worker(url: str) -> bool:
+    """Whether Flower serves, and has heard a worker: from now on it misses no row."""
+    answer = http_json(f"{url}/workers?json=1")
+    return bool(isinstance(answer, dict) and answer.get("data"))
+
+
+def http_json(url: str) -> object:
+    """The JSON behind a local URL; None if there is none (yet)."""
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=_HTTP_TIMEOUT_S) as response:
+            answer: object = json.load(response)
+            return answer
+    except (URLError, OSError, ValueError):
+        return None
+
+
+def redis_answers(url: str) -> bool:
+    """Whether a Redis serves there."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:  # not yet, or still loading what it kept
+            return False
+
+
+def without_onelane_settings() -> dict[str, str]:
+    """The environment, without any setting of Onelane: for what must not depend on the operator's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ONELANE_")}
+
+
+def choose_port(wanted: int | None, usual: int, option: str) -> int:
+    """The wanted port; else the usual one or a neighbour, whichever is free first."""
+    if wanted is not None:
+        if wanted and not _is_free(wanted):
+            fail(NEGATIVE, f"port {wanted} is taken", f"Choose another one with {option}.")
+        return wanted or any_free_port()
+    ports = range(usual, usual + _NEIGHBOURS)
+    return next((port for port in ports if _is_free(port)), None) or any_free_port()
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def any_free_port() -> int:
+    """A port that nobody has."""
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

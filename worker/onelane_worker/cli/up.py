@@ -1,0 +1,204 @@
+"""`onelane up`: a whole Onelane on this machine, in one terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onelane_worker.cli import output, stack, state
+from onelane_worker.cli.config import REDIS_URL, is_set, worker_settings
+from onelane_worker.cli.exits import NEGATIVE, fail
+from onelane_worker.cli.processes import Child, ChildFailed, Children, Interrupted, stop_on_signals
+from onelane_worker.cli.run import lag_words, parse_lag, require_fit_redis
+
+if TYPE_CHECKING:
+    from onelane_worker.settings import Settings
+
+URL = "ONELANE_INTERCOM_URL"
+TOKEN = "ONELANE_INTERCOM_TOKEN"
+_PORTS = "Ports (without an option: the usual one, or the next that is free)"
+Port = Annotated[int | None, typer.Option(min=0, max=65535, rich_help_panel=_PORTS, show_default=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run, and where."""
+
+    data: Path
+    index_lag: str
+    concurrency: int
+    redis_port: int | None
+    """None: the environment names a Redis."""
+    sandbox_port: int | None
+    """None: the environment names a workspace of Intercom."""
+    flower_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs, and where."""
+
+    redis: str | None
+    """URL of the embedded Valkey."""
+    sandbox: str | None
+    flower: str
+
+    def document(self, settings: Settings) -> dict[str, Any]:
+        """For `--json`, and for the commands in other terminals. A configured URL may hold a password."""
+        return {
+            "redis": self.redis,
+            "broker": None if settings.broker_url else self.redis,
+            "sandbox": self.sandbox,
+            "flower": self.flower,
+            "pid": os.getpid(),
+        }
+
+
+def up(
+    index_lag: Annotated[
+        str,
+        typer.Option(
+            metavar="S|MIN-MAX", help="How far the sandbox's search lags behind writes, in seconds."
+        ),
+    ] = "2-120",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep queue and logs here; without it they end with `up`."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Lanes served at the same time (threads).")] = 16,
+    redis_port: Port = None,
+    sandbox_port: Port = None,
+    flower_port: Port = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the addresses as JSON, once all is ready.")
+    ] = False,
+) -> None:
+    """Run everything here: Redis, an Intercom sandbox, a worker, Flower.
+
+    What ONELANE_REDIS_URL and ONELANE_INTERCOM_TOKEN name is used, and not started.
+    """
+    parse_lag(index_lag)
+    settings = worker_settings()
+    if is_set(REDIS_URL):
+        require_fit_redis(settings)
+    with _claim() as claim, _directory(data) as kept:
+        plan = Plan(
+            data=kept,
+            index_lag=index_lag,
+            concurrency=concurrency,
+            redis_port=_port(REDIS_URL, redis_port, stack.REDIS_PORT, "--redis-port"),
+            sandbox_port=_port(TOKEN, sandbox_port, stack.SANDBOX_PORT, "--sandbox-port"),
+            flower_port=stack.choose_port(flower_port, stack.FLOWER_PORT, "--flower-port"),
+        )
+        _run(plan, settings, claim, as_json)
+    if not as_json:
+        typer.echo("Everything has stopped.", err=True)
+
+
+def _port(variable: str, wanted: int | None, usual: int, option: str) -> int | None:
+    """Where to start our own; None if the variable names one that is there."""
+    return None if is_set(variable) else stack.choose_port(wanted, usual, option)
+
+
+@contextmanager
+def _claim() -> Iterator[state.Claim]:
+    try:
+        with state.claim() as claim:
+            yield claim
+    except state.AlreadyUp:
+        known = state.addresses()
+        where = f" (process {known['pid']}, Flower at {known['flower']})" if known else ""
+        fail(NEGATIVE, f"`onelane up` is running already{where}", "Stop that one first, or use it as it is.")
+
+
+@contextmanager
+def _directory(data: Path | None) -> Iterator[Path]:
+    """Where queue and logs are kept."""
+    with nullcontext(data) if data is not None else tempfile.TemporaryDirectory(prefix="onelane-") as place:
+        try:
+            (Path(place) / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fail(
+                NEGATIVE,
+                f"cannot write to {place}: {error.strerror}",
+                "Choose another directory with --data.",
+            )
+        yield Path(place).resolve()
+
+
+def _run(plan: Plan, settings: Settings, claim: state.Claim, as_json: bool) -> None:
+    children = Children(plan.data / "logs")
+    with stop_on_signals(children), children:
+        try:
+            with output.progress("Starting", quiet=as_json) as say:
+                running = _start(children, plan, settings, say)
+            claim.publish(running.document(settings))
+            if as_json:
+                output.print_json(running.document(settings))
+            else:
+                _show(running, plan)
+            children.watch()
+        except Interrupted:
+            pass
+        except ChildFailed as failed:
+            fail(NEGATIVE, str(failed), f"The end of its log:\n{failed.tail}")
+        if not as_json:
+            typer.echo(
+                "Stopping: the worker ends what it is at. Ctrl-C again ends everything at once.", err=True
+            )
+
+
+def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[str], None]) -> Running:
+    say("Valkey, the sandbox, Flower and a worker")
+    env = dict(os.environ)
+    redis = sandbox = None
+    to_await: list[tuple[Callable[[], bool], Child]] = []
+    if plan.redis_port is not None:
+        redis = env[REDIS_URL] = stack.redis_url(plan.redis_port)
+        valkey = stack.start_valkey(children, plan.redis_port, plan.data)
+        children.wait_until(partial(stack.redis_answers, redis), valkey)
+    if plan.sandbox_port is not None:
+        sandbox = env[URL] = stack.http_url(plan.sandbox_port)
+        env[TOKEN] = stack.SANDBOX_TOKEN
+        child = stack.start_sandbox(children, plan.sandbox_port, plan.index_lag)
+        to_await.append((partial(stack.sandbox_answers, sandbox), child))
+    flower = stack.http_url(plan.flower_port)
+    child = stack.start_flower(children, plan.flower_port, env)
+    worker = stack.start_worker(children, env, plan.concurrency)  # the last: it is stopped first
+    to_await.append((stack.worker_answers(settings.broker_url or env[REDIS_URL]), worker))
+    to_await.append((partial(stack.flower_sees_a_worker, flower), child))
+    for ready, child in to_await:
+        children.wait_until(ready, child)
+    return Running(redis, sandbox, flower)
+
+
+def _show(running: Running, plan: Plan) -> None:
+    from rich.panel import Panel
+    from rich.table import Table
+
+    lag = lag_words(parse_lag(plan.index_lag))
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("Flower", f"[bold]{running.flower}[/]")
+    if running.sandbox is None:
+        rows.add_row("Intercom", "the workspace of ONELANE_INTERCOM_TOKEN")
+    else:
+        rows.add_row("Sandbox", f"[bold]{running.sandbox}[/]  index lag {lag}")
+        rows.add_row("", f"{running.sandbox}/_sandbox/contacts  the true state")
+    rows.add_row("Redis", f"[bold]{running.redis}[/]  embedded" if running.redis else f"that of {REDIS_URL}")
+    rows.add_row("Worker", f"{plan.concurrency} threads")
+    rows.add_row("Logs", f"{plan.data}/logs")
+    console = output.console()
+    console.print(Panel(rows, title="Onelane is up", subtitle="Ctrl-C stops everything", expand=False))
+    console.print("In another terminal:")
+    console.print("  onelane enqueue newsletter-opt-in --email ann@example.test --wait 10", soft_wrap=True)
+    if running.redis:
+        console.print("And for a service of yours:")
+        console.print(f"  export {REDIS_URL}={running.redis}", soft_wrap=True)

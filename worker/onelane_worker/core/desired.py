@@ -1,0 +1,128 @@
+"""What one contact should look like for a wish, as request bodies (§3–§6 of the tables)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onelane_worker.core.belief import ALL_MAIL, Facts, Known, Memory, Role, Word, unflatten
+from onelane_worker.core.choice import Choice
+from onelane_worker.core.compare import difference
+from onelane_worker.core.policy import Policy
+from onelane_worker.core.state import Knowledge
+from onelane_worker.core.wish import Wish
+
+FLAG = "unsubscribed_from_emails"
+
+
+# ── a new contact ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_body(wish: Wish, role: Role, memory: Memory) -> dict[str, Any]:
+    """The body of `POST /contacts`.
+
+    An external id is sent for users only: for a lead Intercom drops it silently. The consent flag is sent
+    only to keep mail away: its default is "may be mailed". Evidence: recorded traffic 2021, published spec.
+    """
+    values = {**wish.insert_fields, **wish.fields}
+    if wish.signed_up_at is not None:
+        values.setdefault("signed_up_at", wish.signed_up_at)
+    body: dict[str, Any] = {"role": role, "email": wish.email}
+    if role == "user" and wish.external_id is not None:
+        body["external_id"] = wish.external_id
+    word = {**_remembered_opt_outs(wish, memory), **wish.words}.get(ALL_MAIL)
+    if word is not None and not word.opted_in:
+        body[FLAG] = True
+    return body | unflatten({path: value for path, value in values.items() if value is not None})
+
+
+# ── a contact that is there ───────────────────────────────────────────────────────────────────────────────
+
+
+def converts(wish: Wish, target: Known, choice: Choice) -> bool:
+    """Is this lead to become a user: by its intent, or because another account has the address (R20)?"""
+    if target.role != "lead":
+        return False
+    return wish.mode.becomes_user or (wish.mode.claims_identity and choice.other_account)
+
+
+def identity_changes(wish: Wish, target: Known, choice: Choice, policy: Policy) -> dict[str, Any]:
+    """Role, external id and address, as far as they have to change.
+
+    An external id goes to a lead only together with the role: otherwise Intercom ignores it (recorded
+    traffic 2021). An address that differs only in its spelling is left alone (R62).
+    """
+    changes: dict[str, Any] = {}
+    claims = wish.mode.claims_identity
+    if converts(wish, target, choice):
+        changes["role"] = "user"
+        if wish.external_id is not None:
+            changes["external_id"] = wish.external_id
+    elif claims and target.role == "user" and target.external_id != wish.external_id:
+        if target.external_id is None or policy.other_external_id == "adopt":
+            changes["external_id"] = wish.external_id
+    if claims and target.email != wish.email:
+        changes["email"] = wish.email
+    return changes
+
+
+def desired_fields(
+    wish: Wish, know: Knowledge, target: Known, choice: Choice, memory: Memory, policy: Policy
+) -> dict[str, Any]:
+    """Field path → value that the contact should hold after the wish; consent flag included."""
+    fields = _named_fields(wish, target, choice, policy) if target in choice.targets else {}
+    if target.id == know.deeds.created:  # an unset field was left out of the create, and so is null (R41)
+        fields = {path: value for path, value in fields.items() if value is not None or _shows(target, path)}
+    word = due_words(wish, know, target, choice, memory).get(ALL_MAIL)
+    if word is not None:
+        fields[FLAG] = not word.opted_in
+    return fields
+
+
+def _named_fields(wish: Wish, target: Known, choice: Choice, policy: Policy) -> dict[str, Any]:
+    form_on_user = wish.mode.form and target.role == "user" and policy.form_fields_on_user == "keep"
+    fields = {} if form_on_user else dict(wish.fields)
+    if wish.signed_up_at is not None and _never_signed_up(wish, target, choice):
+        fields.setdefault("signed_up_at", wish.signed_up_at)
+    return fields
+
+
+def _never_signed_up(wish: Wish, target: Known, choice: Choice) -> bool:
+    """R27: on a conversion always, on a user only if the time is known to be missing."""
+    if converts(wish, target, choice):
+        return True
+    return target.facts is not None and target.facts.fields.get("signed_up_at", "unknown") is None
+
+
+def _shows(target: Known, path: str) -> bool:
+    return target.facts is not None and path in target.facts.fields
+
+
+def needed(desired: Mapping[str, Any], facts: Facts | None, accepted_ms: int) -> dict[str, Any]:
+    """What has to be sent. A consent fact older than the intent proves nothing: people click unsubscribe
+    links behind our back (R51)."""
+    changes = difference(desired, facts)
+    if FLAG in desired and (facts is None or facts.as_of_ms < accepted_ms):
+        changes[FLAG] = desired[FLAG]
+    return changes
+
+
+# ── consent ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def due_words(wish: Wish, know: Knowledge, target: Known, choice: Choice, memory: Memory) -> dict[str, Word]:
+    """Consent to carry out on this contact: the wish's own words, and an opt-out remembered from before, when
+    the contact is new, back, or converted, or was not visible when the person spoke (R56)."""
+    deeds = know.deeds
+    fresh = target.id in (deeds.created, deeds.revived, deeds.converted) or converts(wish, target, choice)
+    old = {c: w for c, w in _remembered_opt_outs(wish, memory).items() if fresh or w.pending}
+    return old | dict(wish.words) if target in choice.targets else old
+
+
+def pending_opt_outs(wish: Wish, memory: Memory) -> bool:
+    """An opt-out has not reached anybody yet: it is meant for every contact of the address (R53)."""
+    return any(word.pending for word in _remembered_opt_outs(wish, memory).values())
+
+
+def _remembered_opt_outs(wish: Wish, memory: Memory) -> dict[str, Word]:
+    return {c: w for c, w in memory.consent.items() if not w.opted_in and c not in wish.words}

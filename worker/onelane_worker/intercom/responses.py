@@ -1,0 +1,293 @@
+"""From an HTTP answer to a reply: what it means for us, whatever its status is called.
+
+A 2xx is read by `_good`; anything else goes through `_RULES`, in order, and the first rule that answers wins.
+When nothing certain can be said the reply is Unknown, never a guess: an Unknown costs time, a wrong "not
+written" costs a duplicate. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onelane_worker.core.operations import (
+    Archive,
+    Attach,
+    Conflict,
+    Create,
+    Delete,
+    Detach,
+    Done,
+    FindByExternalId,
+    Forbidden,
+    Found,
+    Gone,
+    Listed,
+    ListPage,
+    ListSubscriptions,
+    ListTypes,
+    Merge,
+    NoResource,
+    NotRestorable,
+    NotSent,
+    Operation,
+    Probe,
+    Problem,
+    Read,
+    Refused,
+    Reply,
+    Search,
+    Stopped,
+    Subscriptions,
+    Throttled,
+    Types,
+    Unarchive,
+    Unknown,
+    Update,
+    is_write,
+)
+from onelane_worker.intercom.contacts import candidate_of, facts_of, ids_of, text
+from onelane_worker.intercom.faults import Fault, faults_of, parse, problem, retry_in_s
+
+_CONFLICT_CODES = frozenset({"conflict", "resource_conflict"})
+_BUSY_CODES = frozenset({"rate_limit_exceeded", "too_many_requests", "retry_after"})
+_DOUBTFUL_CODES = frozenset({"server_error", "request_timeout", "service_unavailable"})
+_STOP_CODES = frozenset({"unauthorized", "missing_authorization", "intercom_version_invalid"})
+_STOP_STATUSES = frozenset({401, 406, 415})
+_OTHER_THINGS = frozenset({"admin_not_found", "team_not_found", "field_not_found"})
+"""404 codes that speak of something named in the body, not of the contact in the path (documentation)."""
+
+_ID = re.compile(r"id=([0-9a-f]{24})(?![0-9a-f])")
+_LINKED = re.compile(r"</?(?:[^<>]*/)?contacts/([0-9a-f]{24})/?>")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An answer that is no 2xx. `faults` is empty if it does not carry Intercom's envelope."""
+
+    operation: Operation
+    status: int
+    headers: Mapping[str, str]
+    faults: tuple[Fault, ...]
+    wall_s: float | None
+
+    def problem(self, kind: str) -> Problem:
+        return problem(kind, self.status, self.faults)
+
+    def has_code(self, codes: frozenset[str]) -> bool:
+        return any(fault.code in codes for fault in self.faults)
+
+    def says(self, pattern: str) -> bool:
+        return any(re.search(pattern, fault.message, re.IGNORECASE) for fault in self.faults)
+
+    @property
+    def not_executed(self) -> bool:
+        """A 4xx other than 408 is Intercom's word that nothing was done."""
+        return 400 <= self.status < 500 and self.status != 408
+
+
+def to_reply(
+    operation: Operation,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    started_ms: int,
+    wall_s: float | None = None,
+) -> Reply:
+    """Sort one answer.
+
+    `started_ms`: when the request was sent, Redis clock. `wall_s`: unix time here, used only for a 429
+    whose answer has no Date header.
+    """
+    if 200 <= status < 300:
+        reply = _good(operation, parse(body), started_ms)
+        return reply or Unknown(problem("unreadable", status))
+    lowered = {name.lower(): value for name, value in headers.items()}
+    failure = _Failure(operation, status, lowered, faults_of(body), wall_s)
+    replies = (rule(failure) for rule in _RULES)
+    return next(reply for reply in replies if reply is not None)
+
+
+# ── 2xx: always 200 by the published spec; None if the body is not what was asked for ─────────────────────
+
+
+def _good(operation: Operation, body: Any, started_ms: int) -> Reply | None:
+    match operation:
+        case Create() | Update() | Merge() | Read() | FindByExternalId():
+            facts = facts_of(body, as_of_ms=started_ms, source="written" if is_write(operation) else "read")
+            return None if facts is None else Found(facts)
+        case Search():
+            return _listed(body, started_ms)
+        case ListPage():
+            return _page(body, started_ms)
+        case ListSubscriptions():
+            attached = ids_of(body)
+            return None if attached is None else Subscriptions(attached)
+        case ListTypes():
+            return _types(body)
+        case Unarchive() | Archive() | Delete():
+            return _done(body)
+        case Attach() | Detach():
+            return Done() if isinstance(body, dict) else None
+        case Probe():
+            return _probed(body)
+
+
+def _done(body: Any) -> Reply | None:
+    if not isinstance(body, dict) or text(body.get("id")) is None:
+        return None
+    return Done(text(body.get("external_id")))
+
+
+def _probed(body: Any) -> Reply | None:
+    if not isinstance(body, dict):
+        return None
+    app = body.get("app")
+    return Done(region=text(app.get("region")) if isinstance(app, dict) else None)
+
+
+def _listed(body: Any, started_ms: int) -> Reply | None:
+    """One unreadable hit spoils the list: leaving it out could make a second contact of the same person."""
+    page = _page(body, started_ms)
+    return page if page is not None and len(page.candidates) == len(body["data"]) else None
+
+
+def _page(body: Any, started_ms: int) -> Listed | None:
+    hits = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(hits, list):
+        return None
+    candidates = tuple(c for c in map(candidate_of, hits) if c is not None)
+    pages = body.get("pages")
+    following = pages.get("next") if isinstance(pages, dict) else None
+    after = text(following.get("starting_after")) if isinstance(following, dict) else None
+    return Listed(candidates, started_ms, after)
+
+
+def _types(body: Any) -> Reply | None:
+    entries = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(entries, list):
+        return None
+    by_id: dict[str, Any] = {}
+    for entry in entries:
+        type_id = text(entry.get("id")) if isinstance(entry, dict) else None
+        if type_id is not None and entry.get("consent_type") in ("opt_in", "opt_out"):
+            by_id[type_id] = entry["consent_type"]
+    return Types(by_id)
+
+
+# ── anything else, in order ───────────────────────────────────────────────────────────────────────────────
+
+
+def _blocked(failure: _Failure) -> Reply | None:
+    """The code counts at any status (documentation, unverified for contacts)."""
+    if not failure.has_code(frozenset({"not_restorable"})):
+        return None
+    return NotRestorable("blocked", failure.problem("not_restorable"))
+
+
+def _doubtful(failure: _Failure) -> Reply | None:
+    """408 and 5xx: it may have been done (no call carries an idempotency key)."""
+    if failure.status == 408 or failure.has_code(frozenset({"request_timeout"})):
+        return Unknown(failure.problem("timeout"))
+    if failure.status >= 500 or failure.status < 300 or failure.has_code(_DOUBTFUL_CODES):
+        return Unknown(failure.problem("server_error"))
+    return None
+
+
+def _throttled(failure: _Failure) -> Reply | None:
+    if failure.status != 429 and not failure.has_code(_BUSY_CODES):
+        return None
+    return Throttled(retry_in_s(failure.headers, failure.wall_s), failure.problem("rate_limited"))
+
+
+def _forbidden(failure: _Failure) -> Reply | None:
+    """Also for token codes: only a probe tells a dead token from a plan that lacks one feature."""
+    return Forbidden(failure.problem("forbidden")) if failure.status == 403 else None
+
+
+def _stopped(failure: _Failure) -> Reply | None:
+    if failure.status < 400:
+        return Stopped(failure.problem("redirected"))
+    token = any((fault.code or "").startswith("token_") for fault in failure.faults)
+    if failure.status == 401 or token or failure.has_code(_STOP_CODES - {"intercom_version_invalid"}):
+        return Stopped(failure.problem("unauthorized"))
+    if failure.status in _STOP_STATUSES or failure.has_code(_STOP_CODES):
+        return Stopped(failure.problem("unsupported"))
+    return None
+
+
+def _conflict(failure: _Failure) -> Reply | None:
+    """The holder's id stands in the text only, for the codes `conflict` and `resource_conflict` (recorded
+    traffic 2021, public issues); an id in another code's text would be an id of something else."""
+    if failure.status != 409:
+        return None
+    named = [fault for fault in failure.faults if fault.code in _CONFLICT_CODES]
+    for fault in named:
+        if found := _ID.search(fault.message):
+            return Conflict(found[1], _archived(fault))
+    return Conflict(None, any(map(_archived, named)))
+
+
+def _archived(fault: Fault) -> bool:
+    return re.search("archived", fault.message, re.IGNORECASE) is not None
+
+
+def _not_restorable(failure: _Failure) -> Reply | None:
+    """Both texts: recorded traffic 2021 (deleted), public forum (merged)."""
+    if failure.status != 400 or not isinstance(failure.operation, Unarchive):
+        return None
+    if not failure.says("not restorable"):
+        return None
+    return NotRestorable("merged" if failure.says("merged") else "deleted", failure.problem("not_restorable"))
+
+
+def _missing(failure: _Failure) -> Reply | None:
+    """404 and 410. Only Intercom's own envelope can declare a contact gone: a proxy's 404 page is no fact,
+    and believing it would end in a second contact."""
+    if failure.status not in (404, 410):
+        return None
+    if failure.has_code(_OTHER_THINGS):
+        return Refused(failure.problem("refused"))
+    match failure.operation:
+        case Create() | Search() | ListTypes() | Probe() | ListPage():
+            return NotSent(failure.problem("not_found"))
+        case Attach() | Detach() if failure.status == 404:
+            return _missing_subscription(failure)
+        case _ if failure.faults:
+            return Gone(_merged_into(failure))
+        case _:
+            return NotSent(failure.problem("not_found"))
+
+
+def _missing_subscription(failure: _Failure) -> Reply:
+    """Two things can be missing and only the text tells which (published 2.15 spec, examples)."""
+    if failure.says("user not found|contact not found"):
+        return Gone()
+    if not failure.says("resource not found"):
+        return NotSent(failure.problem("not_found"))
+    return Done() if isinstance(failure.operation, Detach) else NoResource()
+
+
+def _merged_into(failure: _Failure) -> str | None:
+    """2.16 and later: 410 with `Link: </contacts/{id}>; rel="canonical"` (published spec)."""
+    found = _LINKED.search(failure.headers.get("link", "")) if failure.status == 410 else None
+    return found[1] if found else None
+
+
+def _refused(failure: _Failure) -> Reply:
+    return Refused(failure.problem("refused"))
+
+
+_RULES: tuple[Callable[[_Failure], Reply | None], ...] = (
+    _blocked,
+    _doubtful,
+    _throttled,
+    _forbidden,
+    _stopped,
+    _conflict,
+    _not_restorable,
+    _missing,
+    _refused,
+)

@@ -1,0 +1,130 @@
+"""Reading lanes for people and for the timer. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from redis import Redis
+
+from onelane import keyspace
+from onelane.keyspace import QUEUES, QueueName
+from onelane.receipts import State
+from onelane_worker.lanes.model import DeadLetter, Holder, LaneView, TurnCounters, WaitingIntent
+from onelane_worker.lanes.scripts import as_text
+
+Hash = dict[str, str]
+
+
+def turn_counters(redis: Redis, partition: str) -> TurnCounters:
+    """How far the turns of a partition have come."""
+    found = _hash(redis.hgetall(keyspace.counters(partition)))
+    return TurnCounters(
+        seq={queue: int(found.get(f"seq:{queue}", 0)) for queue in QUEUES},
+        claimed={queue: int(found.get(f"claimed:{queue}", 0)) for queue in QUEUES},
+        pending=int(found.get("pending", 0)),
+    )
+
+
+def describe(redis: Redis, lane: str) -> LaneView:
+    """A lane as it stands."""
+    partition = keyspace.partition_of(lane)
+    pipe = redis.pipeline(transaction=False)
+    pipe.hgetall(keyspace.lane(lane))
+    pipe.lrange(keyspace.queue(lane), 0, -1)
+    pipe.zscore(keyspace.due(partition), lane)
+    for queue in QUEUES:
+        pipe.zscore(keyspace.sent(partition, queue), lane)
+    pipe.get(keyspace.belief(lane))
+    pipe.get(keyspace.memory(lane))
+    fields, ids, due, interactive, bulk, belief, memory = pipe.execute()
+    found = _hash(fields)
+    return LaneView(
+        lane=lane,
+        intents=_waiting(redis, [as_text(id_) for id_ in ids]),
+        holder=_holder(found),
+        dirty=found.get("dirty") == "1",
+        due_ms=None if due is None else int(due),
+        sent=_scores(interactive, bulk),
+        open_write=found.get("open"),
+        commit_until_ms=int(found["commit"]) if "commit" in found else None,
+        journal=found.get("journal"),
+        belief=as_text(belief) or None,
+        memory=as_text(memory) or None,
+    )
+
+
+def dead_letters(redis: Redis, partition: str, limit: int) -> list[tuple[str, int]]:
+    """(intent id, ms of burial), oldest first."""
+    found = cast(Any, redis.zrange(keyspace.dead(partition), 0, limit - 1, withscores=True))
+    return [(as_text(id_), int(at)) for id_, at in found]
+
+
+def told_of(redis: Redis, lane: str) -> list[str]:
+    """Ids of the intents that the lane's history tells of."""
+    events = cast(Any, redis.lrange(keyspace.history(lane), 0, -1))
+    return [str(json.loads(as_text(event)).get("id")) for event in events]
+
+
+def dead_letter(redis: Redis, intent_id: str) -> DeadLetter | None:
+    """One dead letter, whole."""
+    return next(iter(dead_letters_of(redis, [intent_id])), None)
+
+
+def dead_letters_of(redis: Redis, intent_ids: Sequence[str]) -> list[DeadLetter]:
+    """Those of these intents that are dead letters, whole, in one round trip."""
+    pipe = redis.pipeline(transaction=False)
+    for intent_id in intent_ids:
+        pipe.hgetall(keyspace.intent(intent_id))
+    found = zip(intent_ids, map(_hash, pipe.execute()), strict=True)
+    return [_dead_letter(id_, fields) for id_, fields in found if fields.get("state") == "dead"]
+
+
+def _dead_letter(intent_id: str, found: Hash) -> DeadLetter:
+    return DeadLetter(
+        id=intent_id,
+        lane=found["lane"],
+        kind=found["kind"],
+        buried_at_ms=int(found["ended"]),
+        accepted_at_ms=int(found["at"]),
+        attempts=int(found.get("attempts", 0)),
+        payload=found["payload"],
+        error=found.get("error"),
+        outcome=found.get("outcome"),
+    )
+
+
+def _waiting(redis: Redis, ids: list[str]) -> tuple[WaitingIntent, ...]:
+    pipe = redis.pipeline(transaction=False)
+    for id_ in ids:
+        pipe.hgetall(keyspace.intent(id_))
+    found = [(id_, _hash(fields)) for id_, fields in zip(ids, pipe.execute(), strict=True)]
+    # One that has ended between the two steps has no payload any more and does not wait.
+    return tuple(_waiting_intent(id_, fields) for id_, fields in found if "payload" in fields)
+
+
+def _waiting_intent(id_: str, fields: Hash) -> WaitingIntent:
+    state = cast(State, fields.get("state", "waiting"))
+    return WaitingIntent(id_, _kind(fields["payload"]), state, int(fields.get("attempts", 0)))
+
+
+def _kind(payload: str) -> str:
+    try:
+        return str(json.loads(payload)["kind"])
+    except (ValueError, KeyError, TypeError):
+        return "unreadable"  # people look at a lane most of all when something is wrong with it
+
+
+def _holder(fields: Hash) -> Holder | None:
+    if "token" not in fields:
+        return None
+    return Holder(fields["token"], int(fields["fence"]), int(fields["until"]))
+
+
+def _scores(*scores: float | None) -> dict[QueueName, int]:
+    return {queue: int(score) for queue, score in zip(QUEUES, scores, strict=True) if score is not None}
+
+
+def _hash(fields: Any) -> Hash:
+    return {as_text(name): as_text(value) for name, value in fields.items()}

@@ -1,0 +1,152 @@
+"""Every knob: name, unit and default. Read from the environment as ONELANE_<NAME>; empty is not set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from onelane.settings import broker_of
+
+DAY_S = 86_400
+
+
+class Settings(BaseSettings):
+    """Onelane's settings. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ONELANE_",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    redis_url: str = Field("redis://localhost:6379/0", description="Where lanes, registry and outcomes live")
+    broker_url: str | None = Field(None, description="Celery broker; the same Redis if unset")
+    redis_wait_s: float = Field(30, ge=0, description="How long a starting worker waits for Redis")
+    redis_durable: bool = Field(
+        False, description="Redis cannot lose an acknowledged write (appendfsync always, no failover)"
+    )
+
+    intercom_url: str = Field("https://api.intercom.io", description="API base; EU and AU have others")
+    intercom_token: SecretStr = Field(SecretStr(""), description="Access token of the workspace")
+    intercom_version: str = Field("2.15", description="Intercom-Version header")
+    requests_per_10s: int = Field(1600, ge=1, description="Calls per 10 s window, all workers together")
+    connections: int = Field(64, ge=1, description="HTTP connections of one worker process at most")
+
+    lease_s: float = Field(5, ge=0.2, description="Life of the per-address lock between two renewals")
+    max_hold_s: float = Field(120, gt=0, description="Longest time one turn may hold a lane")
+    slice_s: float = Field(2, gt=0, description="After this a hot lane goes to the end of the queue")
+    slice_intents: int = Field(50, ge=1, description="The same, by number of intents")
+    fold_max: int = Field(50, ge=1, le=500, description="Intents folded into one write at most")
+    stop_grace_s: float = Field(10, ge=0, description="What is not done so long after SIGTERM is handed back")
+    http_timeout_s: float = Field(15, gt=0, description="Total time of one Intercom call")
+    write_tail_s: float = Field(15, ge=0, description="How long Intercom may commit after we gave up")
+    send_grace_s: float = Field(1, gt=0, description="A write leaves this soon after its record, or never")
+    settle_window_s: float = Field(600, gt=0, description="Worst lag of Intercom's search index")
+    registry_ttl_s: float = Field(900, gt=0, description="How long facts may be believed")
+    settle_margin_s: float = Field(300, ge=0, description="By how much the registry must outlive the window")
+    consent_memory_s: float = Field(30 * DAY_S, gt=0, description="How long the last word on consent is kept")
+    version_memory_s: float = Field(DAY_S, gt=0, description="How long a source's newest version is kept")
+    dedupe_ttl_s: float = Field(DAY_S, gt=0, description="Life of a dedupe key after its intent has ended")
+    status_ttl_s: float = Field(7 * DAY_S, gt=0, description="How long an ended intent can be asked for")
+
+    max_attempts: int = Field(20, ge=1, description="Attempts before an intent becomes a dead letter")
+    backoff_base_s: float = Field(1, gt=0, description="First retry comes within this time (full jitter)")
+    backoff_cap_s: float = Field(300, gt=0, description="Longest wait between two attempts")
+    parked_retry_s: float = Field(15, gt=0, description="How often a stopped line is tried again")
+    breaker_calls: int = Field(5, ge=1, description="Failures in a row that stop the line")
+    breaker_lanes: int = Field(3, ge=1, description="Lanes that must be among them")
+    max_kills: int = Field(3, ge=1, description="Killed workers until an intent is a dead letter")
+    due_interval_s: float = Field(0.5, gt=0, description="How often a worker looks for due lanes")
+    lost_after_turns: int = Field(64, ge=1, description="A turn overtaken by this many is lost")
+
+    other_external_id: Literal["separate", "reject", "adopt"] = Field(
+        "separate", description="A user of the address has another external id than the intent names"
+    )
+    revive: Literal["people", "always", "never"] = Field(
+        "people", description="Which intents bring back archived contacts"
+    )
+    merge_leads: Literal["own", "all", "off"] = Field("own", description="Which leads are merged into users")
+    form_fields_on_user: Literal["overwrite", "keep"] = Field(
+        "overwrite", description="Whether public forms may change a user's fields"
+    )
+    optout_creates: bool = Field(False, description="Whether an opt-out of a stranger creates a lead")
+    settle_check: bool = Field(
+        True, description="Look again for others of the person a settle window after an unguarded create"
+    )
+    newsletter_subscription_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Subscription type ids of the newsletter, comma separated"
+    )
+
+    @field_validator("newsletter_subscription_types", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("newsletter_subscription_types")
+    @classmethod
+    def _type_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(one.isdigit() for one in value):
+            raise ValueError("must be subscription type ids, such as 101,102")
+        return value
+
+    @field_validator("intercom_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// (or http:// for a sandbox)")
+        return value
+
+    @field_validator("intercom_token")
+    @classmethod
+    def _token(cls, value: SecretStr) -> SecretStr:
+        """A token read from a file often ends in a newline; what no header can carry is refused here."""
+        token = value.get_secret_value().strip()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ValueError("is no access token: it has white space or characters that no header can carry")
+        return SecretStr(token)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.registry_ttl_s < self.settle_window_s + self.settle_margin_s:
+            raise ValueError(
+                f"ONELANE_REGISTRY_TTL_S ({self.registry_ttl_s:g}) must be at least ONELANE_SETTLE_WINDOW_S "
+                f"({self.settle_window_s:g}) + ONELANE_SETTLE_MARGIN_S ({self.settle_margin_s:g}): what was "
+                "written must be remembered for longer than the index may lag"
+            )
+        return self
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL."""
+        return broker_of(self.redis_url, self.broker_url)
+
+    @property
+    def renew_s(self) -> float:
+        """How often a busy worker renews its leases: three tries fit into one lease."""
+        return self.lease_s * 0.3
+
+    @property
+    def commit_ms(self) -> int:
+        """How long after its record a write may still commit at Intercom, in milliseconds."""
+        return round((self.send_grace_s + self.http_timeout_s + self.write_tail_s) * 1000)
+
+
+def complaints(error: ValidationError) -> list[str]:
+    """What is wrong with which variable, without repeating its value."""
+    return [
+        _complaint(one["loc"], one["msg"]) for one in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _complaint(place: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not place:  # a rule about several settings; it names them itself
+        return message
+    return f"ONELANE_{str(place[0]).upper()}: {message[:1].lower()}{message[1:]}"
