@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError
 
 from onelane import LeadCapture, ProductSignUp
 from onelane_worker.epoch import Epochs
+from onelane_worker.services import REDIS_RETRIES, make_redis
+from onelane_worker.settings import Settings
 
 from .world import World
 
@@ -49,6 +54,39 @@ class TestWatching:
         second = Epochs()
         meet_another_server(second)
         assert second.since_ms(client) == began
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[tuple[int, list[int]]]:
+    """A server that accepts every connection and hangs up at the first word: its port, and how often."""
+    met: list[int] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:  # the test is over
+                return
+            with connection:
+                connection.recv(4096)
+                met.append(1)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield server.getsockname()[1], met
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
+
+
+def test_a_server_that_hangs_up_is_tried_a_few_times(hanging_up: tuple[int, list[int]]) -> None:
+    """Once it ended in a RecursionError: a check of the new connection opened another one, and so on."""
+    port, met = hanging_up
+    settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0")
+    with make_redis(settings, Epochs().on_connect) as client, pytest.raises(ConnectionError):
+        client.time()
+    assert len(met) <= (REDIS_RETRIES + 1) ** 2
 
 
 class TestActing:

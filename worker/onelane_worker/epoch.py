@@ -27,7 +27,12 @@ class Epochs:
         self._since_ms = 0
 
     def on_connect(self, connection: Any) -> None:
-        """Log in as usual, then ask the server who it is. Raises redis-py's errors."""
+        """Log in as usual, then ask the server who it is. Raises redis-py's errors.
+
+        A connection is not checked while it is being opened: redis-py opens one whose check fails anew, which
+        comes back here, and a server that accepts and hangs up would end in a RecursionError.
+        """
+        connection.next_health_check = float("inf")  # redis-py sets it again with every answer
         connection.on_connect()
         connection.send_command("INFO", "server")
         run_id = _field(connection.read_response(), "run_id")
