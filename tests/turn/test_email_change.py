@@ -129,6 +129,18 @@ class TestWhoIsThere:
         assert (outcome.result, outcome.reason) == ("skipped", "not_found")
         world.close()
 
+    def test_a_skipped_change_gives_the_external_id_back(self, redis: Redis) -> None:
+        """Else the next address that names it waits until the lock ends by itself: some 36 s."""
+        world = World(redis, policy=Policy(settle_window_ms=50))
+        skipped = world.do(EmailChange(email=ANN, new_email=BOB, external_id="u-1"))
+        assert skipped.result == "skipped"
+        [receipt] = world.enqueue(ProductSignUp(email=CAT, external_id="u-1"))
+        world.run()
+        outcome = world.outcome(receipt)
+        assert outcome is not None
+        assert outcome.result == "created"
+        world.close()
+
     def test_who_lives_at_the_new_address_has_not_moved(self, redis: Redis) -> None:
         """Nobody went from A to B; then whoever is at B goes to A, and is not taken for one who has left."""
         world = World(redis, policy=Policy(settle_window_ms=50))

@@ -177,6 +177,7 @@ class Endings:
         target = verdict.target if isinstance(verdict, Finish) else None
         belief = moving.here(know, wish, target, beyond.belief, policy, now_ms)
         if isinstance(verdict, Skip):
+            self._leaf.give()
             told = outcomes(wish, know, verdict, policy)
             return self._settled(told, belief, KEEP)
         elsewhere = moving.there(know, wish, verdict.target, beyond.belief, policy, now_ms)
