@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kombu.connection import Connection
+from kombu.exceptions import LimitExceeded
+from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
 from onelane import turns
@@ -30,6 +32,8 @@ BROKER_TIMEOUT_S = 1.0
 """Most seconds for connecting to the broker, and for one answer of it."""
 PAUSE_S = 5.0
 """Seconds for which nothing is sent after a failure: a dead broker is paid for once, not by every caller."""
+BUSY_S = 5.0
+"""Most seconds to wait for a connection while other threads use them all: no failure of the broker."""
 _POOL_SIZE = 8  # connections; threads beyond that wait for one
 _REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 
@@ -59,10 +63,15 @@ class Publisher:
         """Send the turns. False, and a line in the log, if the broker did not take them all."""
         if not wanted:
             return True
-        if self._clock() < self._paused_until_s:
-            return False
         try:
-            self._send(wanted)
+            return self._send(wanted)
+        except LimitExceeded:
+            logger.warning(
+                "%d turn(s) not sent, workers will find the lanes by themselves: other threads have used all "
+                "%d connections to the broker for %g s",
+                len(wanted), _POOL_SIZE, BUSY_S,
+                extra={"action": "turn_not_published"},
+            )  # fmt: skip
         except Exception as error:  # whatever it is: the intents are stored, and the timer goes on with them
             self._paused_until_s = self._clock() + PAUSE_S
             logger.warning(
@@ -71,18 +80,40 @@ class Publisher:
                 len(wanted), PAUSE_S, type(error).__name__, error,
                 extra={"action": "turn_not_published"},
             )  # fmt: skip
-            return False
-        return True
+        return False
 
-    def _send(self, wanted: Sequence[Turn]) -> None:
-        with self._producers().acquire(block=True, timeout=BROKER_TIMEOUT_S) as producer:
+    def _send(self, wanted: Sequence[Turn]) -> bool:
+        """False if the broker is known to be dead. Raises kombu's errors, and those of the transport."""
+        producer = None if self._paused() else self._producer()
+        if producer is None:
+            return False
+        with producer:
+            if self._paused():  # the thread that had this connection has found the broker dead
+                return False
             if len(wanted) == 1 or not producer.supports_batch_publish:
                 for turn in wanted:
                     turns.send(producer, turn)
-                return
+                return True
             with producer.batch():
                 for turn in wanted:
                     turns.send(producer, turn, retry=False)
+        return True
+
+    def _producer(self) -> Producer | None:
+        """A connection that nobody uses now; None if meanwhile the broker was found dead."""
+        give_up_s = self._clock() + BUSY_S
+        while True:
+            try:
+                free: Producer = self._producers().acquire(block=True, timeout=BROKER_TIMEOUT_S)
+                return free
+            except LimitExceeded:
+                if self._paused():
+                    return None
+                if self._clock() >= give_up_s:
+                    raise
+
+    def _paused(self) -> bool:
+        return self._clock() < self._paused_until_s
 
     def _producers(self) -> ProducerPool:
         with self._lock:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeout
 from typing import Any
 
 import pytest
@@ -30,7 +31,8 @@ from onelane import (
     keyspace,
     link,
 )
-from onelane.publisher import PAUSE_S, Publisher
+from onelane import publisher as publisher_module
+from onelane.publisher import BROKER_TIMEOUT_S, PAUSE_S, Publisher
 from onelane.submission import CHUNK_LENGTH
 from onelane.turns import Turn
 
@@ -271,6 +273,45 @@ class TestBrokerAway:
             with ValkeyServer(port=closed_port, save="", appendonly="no"):
                 assert publisher.publish(turns)
         publisher.close()
+
+
+class TestAllConnectionsInUse:
+    """More threads than connections is no fault of the broker: it takes turns as before."""
+
+    @pytest.fixture
+    def crowded(self) -> Iterator[tuple[Publisher, list[Any]]]:
+        """A publisher all of whose connections are in use, and who uses them."""
+        publisher = Publisher("memory://")
+        users = [publisher._producers().acquire(block=True) for _ in range(publisher_module._POOL_SIZE)]
+        yield publisher, users
+        publisher.close()
+
+    def test_a_thread_waits_for_a_connection(self, crowded: tuple[Publisher, list[Any]]) -> None:
+        publisher, users = crowded
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(publisher.publish, [TURN])
+            with pytest.raises(FuturesTimeout):
+                sent.result(timeout=1.5 * BROKER_TIMEOUT_S)  # longer than one look for a connection
+            users.pop().release()
+            assert sent.result(timeout=10)
+
+    def test_who_waited_in_vain_stops_nobody_else(
+        self, crowded: tuple[Publisher, list[Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(publisher_module, "BUSY_S", 0)
+        publisher, users = crowded
+        assert not publisher.publish([TURN])
+        users.pop().release()
+        assert publisher.publish([TURN])
+
+    def test_nobody_waits_for_a_broker_that_others_found_dead(
+        self, crowded: tuple[Publisher, list[Any]]
+    ) -> None:
+        publisher, _ = crowded
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(publisher.publish, [TURN])
+            publisher._paused_until_s = float("inf")
+            assert not sent.result(timeout=4 * BROKER_TIMEOUT_S)
 
 
 class TestSharing:
