@@ -97,14 +97,17 @@ def test_an_unknown_log_level(onelane: Onelane, started: list[list[str]]) -> Non
 def test_the_sandbox_serves_until_it_is_asked_to_stop(bare_env: None) -> None:
     command = [sys.executable, "-W", "error", "-m", "onelane_worker", "sandbox", "--port", "0", "--json"]
     options = ["--index-lag", "7", "--token", "secret", "--seed", "3"]
+    options += ["--attribute", "plan", "--attribute", "seats:integer"]
+    ann = {"email": "a@x.test", "custom_attributes": {"plan": "pro", "seats": 12}}
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
         assert told["index_lag_s"] == 7
         assert SandboxControl(told["url"], "other").call("GET", "/me")[0] == 401
-        assert (
-            SandboxControl(told["url"], "secret").call("POST", "/contacts", {"email": "a@x.test"})[0] == 200
-        )
+        sandbox = SandboxControl(told["url"], "secret")
+        assert sandbox.call("POST", "/contacts", ann)[0] == 200
+        sandbox.reset()
+        assert sandbox.call("POST", "/contacts", ann)[0] == 200  # attributes as at the start
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=20) == (b"", b"")
     assert process.returncode == 0
@@ -116,3 +119,20 @@ def test_a_lag_that_is_none(lag: str, anywhere: Onelane) -> None:
         ended = anywhere(command, f"--index-lag={lag}")
         assert ended.code == 2
         assert "must be seconds, or MIN-MAX" in ended.err
+
+
+@pytest.mark.parametrize("attribute", ["", "a.b", "plan:colour", "plan:options"])
+def test_an_attribute_that_is_none(attribute: str, anywhere: Onelane) -> None:
+    for command in ("sandbox", "up"):
+        ended = anywhere(command, f"--attribute={attribute}")
+        assert ended.code == 2
+        assert "--attribute" in ended.err
+
+
+def test_up_makes_no_attribute_in_a_workspace_of_intercom(
+    anywhere: Onelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a workspace's")
+    ended = anywhere("up", "--attribute", "plan")
+    assert ended.code == 2
+    assert "--attribute is for the sandbox" in ended.err

@@ -52,14 +52,25 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, An
 
 
 def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: Onelane) -> None:
-    with running("--index-lag", "60") as (up, known):
+    with running("--index-lag", "60", "--attribute", "plan") as (up, known):
         started = sessions_of(up.pid)
         sandbox = SandboxControl(known["sandbox"])
 
-        ended = anywhere("enqueue", "newsletter-opt-in", "--email", EMAIL, "--wait", "20", "--json")
+        command = [
+            "enqueue",
+            "newsletter-opt-in",
+            "--email",
+            EMAIL,
+            "--attribute",
+            "plan=pro",
+            "--wait",
+            "20",
+        ]
+        ended = anywhere(*command, "--json")
 
         assert (ended.code, ended.json["outcome"]["result"]) == (0, "created")
-        assert [one["email"] for one in sandbox.contacts()] == [EMAIL]
+        [contact] = sandbox.contacts()
+        assert (contact["email"], contact["custom_attributes"]) == (EMAIL, {"plan": "pro"})
         wait_until(lambda: ended.json["id"] in (http_json(f"{known['flower']}/api/tasks") or {}))
         tasks = http_json(f"{known['flower']}/api/tasks")
         assert isinstance(tasks, dict)

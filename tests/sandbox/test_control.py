@@ -95,6 +95,23 @@ def test_subscription_types(onelane_sandbox):
     assert (status, [one["id"] for one in body["subscription_types"]]) == (200, ids)
 
 
+def test_custom_attributes(onelane_sandbox):
+    made = onelane_sandbox.attribute("plan")
+    assert (made["name"], made["data_type"], made["model"]) == ("plan", "string", "contact")
+    assert onelane_sandbox.attribute("plan") == made
+    onelane_sandbox.attribute("seats", "integer")
+    values = {"plan": "pro", "seats": 12}
+    ann = {"email": "ann@x.test", "custom_attributes": values}
+    assert onelane_sandbox.call("POST", "/contacts", ann)[1]["custom_attributes"] == values
+    assert [one["path"] for one in onelane_sandbox.requests()] == ["/contacts"]
+
+
+def test_an_attribute_of_another_type_is_no_longer_to_be_had(onelane_sandbox):
+    onelane_sandbox.attribute("seats", "integer")
+    with pytest.raises(SandboxControlError, match="already an attribute 'seats'"):
+        onelane_sandbox.attribute("seats")
+
+
 def test_the_log_can_be_emptied(onelane_sandbox):
     onelane_sandbox.call("GET", "/me")
     assert [one["path"] for one in onelane_sandbox.requests()] == ["/me"]
@@ -134,6 +151,11 @@ def test_reset(onelane_sandbox):
         ("subscription_types", {"name": "x", "consent_type": "opt_in"}, "id"),
         ("subscription_types", {"id": "7", "consent_type": "opt_in"}, "name"),
         ("subscription_types", {"id": "7", "name": "x", "consent_type": "maybe"}, "consent_type"),
+        ("attributes", {}, "name"),
+        ("attributes", {"name": "a.b"}, "name"),
+        ("attributes", {"name": "plan", "data_type": "colour"}, "data_type"),
+        ("attributes", {"name": "plan", "data_type": ["string"]}, "data_type"),
+        ("attributes", {"name": "plan", "model": "company"}, "model"),
         ("reset", {"really": True}, "really"),
     ],
 )

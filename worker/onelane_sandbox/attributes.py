@@ -112,6 +112,16 @@ class AttributeCatalog:
         self._custom[attribute.id] = attribute
         return attribute.body()
 
+    def put(self, name: str, data_type: str, now: float) -> JsonObject:
+        """A contact attribute of that name and type: a new one, or the one that is there.
+
+        Raises ApiError 400 as `create` does, and if the name is taken by another type.
+        """
+        known = self.contact_attribute(name)
+        if known is not None and known.data_type == _TYPES.get(data_type):
+            return known.body()
+        return self.create({"name": name, "model": "contact", "data_type": data_type}, now)
+
     def update(self, attribute_id: str, body: JsonObject, now: float) -> JsonObject:
         """Change description, options, visibility or archive it; the type never changes (published spec)."""
         attribute = next((one for one in self._custom.values() if str(one.id) == attribute_id), None)

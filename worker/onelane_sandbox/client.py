@@ -53,8 +53,16 @@ class SandboxControl:
         body = {"id": id, "name": name, "consent_type": consent_type}
         return self._control("POST", "subscription_types", body)
 
+    def attribute(self, name: str, data_type: str = "string") -> JsonObject:
+        """Make a custom attribute of contacts, unless it is there: without it, Intercom refuses its values.
+
+        data_type is string, integer, float, boolean or date. Raises `SandboxControlError` for a bad name or
+        type, and if the attribute has another type already.
+        """
+        return self._control("POST", "attributes", {"name": name, "data_type": data_type})
+
     def reset(self) -> None:
-        """An empty workspace: no contacts, no faults, switches and lag as at the start."""
+        """An empty workspace: no contacts, no faults; switches, lag and attributes as at the start."""
         self._control("POST", "reset", {})
 
     # --- the index ---

@@ -7,6 +7,7 @@
     GET    faults               what is left of them; POST registers one; DELETE clears
     GET    switches             all switches; POST {name: value, …} sets some, all or none
     GET    subscription_types   all; POST {id, name, consent_type} adds or replaces one
+    POST   attributes           {name, data_type = "string"} makes a custom attribute, unless it is there
     POST   reset                an empty workspace
 
 `{"lag": 0}` does not hurry what is pending: a write was given its time when it was made. Use `catch_up`.
@@ -20,7 +21,7 @@ from typing import Any
 
 from onelane_sandbox.catalogs import CONSENT_TYPES
 from onelane_sandbox.dice import Lag
-from onelane_sandbox.messages import JsonObject
+from onelane_sandbox.messages import ApiError, JsonObject
 from onelane_sandbox.rules import Sandbox
 
 PREFIX = "/_sandbox"
@@ -132,11 +133,18 @@ def _put_subscription_type(sandbox: Sandbox, body: JsonObject, now: float) -> Js
     type_id = body.get("id")
     if isinstance(type_id, bool) or not isinstance(type_id, str | int) or type_id == "":
         raise ControlError("id", "must be a string")
-    if not isinstance(body.get("name"), str):
-        raise ControlError("name", "must be a string")
+    name = _text(body, "name")
     if body.get("consent_type") not in CONSENT_TYPES:
         raise ControlError("consent_type", f"must be one of {', '.join(CONSENT_TYPES)}")
-    return sandbox.put_subscription_type(str(type_id), body["name"], body["consent_type"])
+    return sandbox.put_subscription_type(str(type_id), name, body["consent_type"])
+
+
+def _put_attribute(sandbox: Sandbox, body: JsonObject, now: float) -> JsonObject:
+    _only(body, "name", "data_type")
+    try:
+        return sandbox.put_attribute(_text(body, "name"), _text(body, "data_type", "string"), now)
+    except ApiError as error:
+        raise ControlError(error.field_name, error.message) from None
 
 
 def _reset(sandbox: Sandbox, body: JsonObject, now: float) -> JsonObject:
@@ -158,6 +166,7 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("POST", "switches"): _set_switches,
     ("GET", "subscription_types"): _subscription_types,
     ("POST", "subscription_types"): _put_subscription_type,
+    ("POST", "attributes"): _put_attribute,
     ("POST", "reset"): _reset,
 }
 
@@ -168,6 +177,13 @@ def _object(body: Any) -> JsonObject:
     if not isinstance(body, dict):
         raise ControlError(None, "the body must be a JSON object")
     return body
+
+
+def _text(body: JsonObject, field: str, default: str | None = None) -> str:
+    value = body.get(field, default)
+    if not isinstance(value, str):
+        raise ControlError(field, "must be a string")
+    return value
 
 
 def _only(body: JsonObject, *known: str) -> None:

@@ -55,7 +55,10 @@ def onelane_sandbox_server() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def onelane_sandbox(onelane_sandbox_server: RunningSandbox) -> SandboxControl:
-    """A sandbox as good as new: .url .token .lag() .catch_up() .fault() .switch() .contacts() .requests()."""
+    """A sandbox as good as new.
+
+    .url .token .attribute() .lag() .catch_up() .fault() .switch() .contacts() .requests() .reset()
+    """
     control = onelane_sandbox_server.control
     control.reset()
     return control

@@ -62,6 +62,8 @@ class Sandbox:
 
     seed: of ids, lags and chances. token: the only bearer token accepted; None accepts any that is not empty.
     index_lag: seconds, or (least, most) drawn for every write. rate_per_minute: calls per token.
+    attributes: custom attributes of contacts that exist from the start, name → data type. Raises ApiError for
+    a bad one.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Sandbox:
         token: str | None = None,
         index_lag: Lag = DEFAULT_LAG,
         rate_per_minute: int = APP_PER_MINUTE,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         self._dice = Dice(seed)
         self._token = token
         self._first_lag = index_lag
+        self._first_attributes = dict(attributes or {})
         self._rate_per_minute = rate_per_minute
         self._world = 0
         self._begin()
@@ -133,7 +137,7 @@ class Sandbox:
     # --- control ---
 
     def reset(self) -> None:
-        """A new, empty workspace: no contacts, faults or log; switches and lag as at first.
+        """A new, empty workspace: no contacts, faults or log; switches, lag and attributes as at first.
 
         The streams of randomness go on, so that no id of the old world comes up again.
         """
@@ -212,10 +216,16 @@ class Sandbox:
         """Add or replace a subscription type."""
         return self._space.subscription_types.put(type_id, name, consent_type).body()
 
+    def put_attribute(self, name: str, data_type: str, now: float) -> JsonObject:
+        """Make a custom attribute of contacts, unless it is there. Raises ApiError."""
+        return self._space.attributes.put(name, data_type, now)
+
     # --- inside ---
 
     def _begin(self) -> None:
         self._space = Workspace(self._dice, self._first_lag)
+        for name, data_type in self._first_attributes.items():
+            self._space.attributes.put(name, data_type, now=0)
         self._faults = Faults(self._dice)
         self._log = RequestLog()
         self._rate_limit = RateLimit(self._rate_per_minute)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -29,14 +29,19 @@ def run(
     seed: int = 0,
     token: str | None = None,
     rate_per_minute: int = APP_PER_MINUTE,
+    attributes: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a sandbox until SIGINT or SIGTERM; blocks.
 
     port 0 picks a free one. index_lag in seconds, or (least, most). token None accepts any bearer token.
-    `on_ready` gets the base URL once connections are accepted. Raises OSError if the address is taken.
+    attributes: custom attributes that exist from the start, name → data type.
+    `on_ready` gets the base URL once connections are accepted. Raises OSError if the address is taken,
+    ApiError for a bad attribute.
     """
-    sandbox = Sandbox(seed, token=token, index_lag=index_lag, rate_per_minute=rate_per_minute)
+    sandbox = Sandbox(
+        seed, token=token, index_lag=index_lag, rate_per_minute=rate_per_minute, attributes=attributes
+    )
     listener = _listen(host, port)
     server = _Server(sandbox, log_level="error")
     if on_ready is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from onelane_worker.settings import Settings
 
 _REDIS_TIMEOUT_S = 5
+AttributeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:TYPE]",
+        help="A custom attribute of contacts that the sandbox knows; TYPE is string, integer, float, boolean "
+        "or date. May be given several times.",
+    ),
+]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -71,6 +80,7 @@ def sandbox(
         str, typer.Option(metavar="S|MIN-MAX", help="How far search lags behind writes, in seconds.")
     ] = "2-120",
     seed: Annotated[int, typer.Option(help="Makes ids and drawn lags the same every time.")] = 0,
+    attribute: AttributeOption = None,
     token: Annotated[str | None, typer.Option(help="The only token accepted; without it any is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
 ) -> None:
@@ -81,7 +91,7 @@ def sandbox(
     from onelane_sandbox.serve import run
     from onelane_worker.cli.output import console, print_json
 
-    lag = parse_lag(index_lag)
+    lag, attributes = parse_lag(index_lag), parse_attributes(attribute or ())
 
     def ready(url: str) -> None:
         if as_json:
@@ -96,7 +106,7 @@ def sandbox(
         )
 
     try:
-        run(host, port, index_lag=lag, seed=seed, token=token, on_ready=ready)
+        run(host, port, index_lag=lag, seed=seed, token=token, attributes=attributes, on_ready=ready)
     except OSError as error:
         fail(NEGATIVE, f"cannot listen on {host} port {port}: {error.strerror}", "Choose another --port.")
 
@@ -112,6 +122,20 @@ def parse_lag(text: str) -> float | tuple[float, float]:
     if not 0 <= bounds[0] <= bounds[1] < float("inf"):
         raise typer.BadParameter("must be seconds, or MIN-MAX", param_hint="--index-lag")
     return lag
+
+
+def parse_attributes(texts: Sequence[str]) -> dict[str, str]:
+    """Name → data type of `plan` (a string) or `seats:integer`."""
+    from onelane_sandbox.attributes import AttributeCatalog
+    from onelane_sandbox.messages import ApiError
+
+    attributes = {name: kind or "string" for name, _, kind in (text.partition(":") for text in texts)}
+    for name, kind in attributes.items():
+        try:
+            AttributeCatalog().put(name, kind, now=0)
+        except ApiError as error:
+            raise typer.BadParameter(error.message, param_hint="--attribute") from None
+    return attributes
 
 
 def lag_words(lag: float | tuple[float, float]) -> str:

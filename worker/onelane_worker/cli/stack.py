@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -56,10 +56,11 @@ def http_url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def start_sandbox(children: Children, port: int, index_lag: str) -> Child:
+def start_sandbox(children: Children, port: int, index_lag: str, attributes: Sequence[str] = ()) -> Child:
     """A sandbox as `onelane sandbox` runs it, on this port; it is ready once `sandbox_answers`."""
     command = [sys.executable, "-m", "onelane_worker", "sandbox", "--host", HOST, "--port", str(port)]
-    return children.start("Sandbox", [*command, "--index-lag", index_lag])
+    options = ["--index-lag", index_lag, *(f"--attribute={one}" for one in attributes)]
+    return children.start("Sandbox", [*command, *options])
 
 
 def sandbox_answers(url: str) -> bool:

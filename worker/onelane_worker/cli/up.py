@@ -15,9 +15,9 @@ import typer
 
 from onelane_worker.cli import output, stack, state
 from onelane_worker.cli.config import REDIS_URL, is_set, worker_settings
-from onelane_worker.cli.exits import NEGATIVE, fail
+from onelane_worker.cli.exits import NEGATIVE, USAGE, fail
 from onelane_worker.cli.processes import Child, ChildFailed, Children, Interrupted, stop_on_signals
-from onelane_worker.cli.run import lag_words, parse_lag, require_fit_redis
+from onelane_worker.cli.run import AttributeOption, lag_words, parse_attributes, parse_lag, require_fit_redis
 
 if TYPE_CHECKING:
     from onelane_worker.settings import Settings
@@ -34,6 +34,7 @@ class Plan:
 
     data: Path
     index_lag: str
+    attributes: tuple[str, ...]
     concurrency: int
     redis_port: int | None
     """None: the environment names a Redis."""
@@ -69,6 +70,7 @@ def up(
             metavar="S|MIN-MAX", help="How far the sandbox's search lags behind writes, in seconds."
         ),
     ] = "2-120",
+    attribute: AttributeOption = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep queue and logs here; without it they end with `up`."),
@@ -86,6 +88,8 @@ def up(
     What ONELANE_REDIS_URL and ONELANE_INTERCOM_TOKEN name is used, and not started.
     """
     parse_lag(index_lag)
+    if parse_attributes(attribute or ()) and is_set(TOKEN):
+        fail(USAGE, f"--attribute is for the sandbox, and {TOKEN} names a workspace of Intercom")
     settings = worker_settings()
     if is_set(REDIS_URL):
         require_fit_redis(settings)
@@ -93,6 +97,7 @@ def up(
         plan = Plan(
             data=kept,
             index_lag=index_lag,
+            attributes=tuple(attribute or ()),
             concurrency=concurrency,
             redis_port=_port(REDIS_URL, redis_port, stack.REDIS_PORT, "--redis-port"),
             sandbox_port=_port(TOKEN, sandbox_port, stack.SANDBOX_PORT, "--sandbox-port"),
@@ -168,7 +173,7 @@ def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[st
     if plan.sandbox_port is not None:
         sandbox = env[URL] = stack.http_url(plan.sandbox_port)
         env[TOKEN] = stack.SANDBOX_TOKEN
-        child = stack.start_sandbox(children, plan.sandbox_port, plan.index_lag)
+        child = stack.start_sandbox(children, plan.sandbox_port, plan.index_lag, plan.attributes)
         to_await.append((partial(stack.sandbox_answers, sandbox), child))
     flower = stack.http_url(plan.flower_port)
     child = stack.start_flower(children, plan.flower_port, env)
