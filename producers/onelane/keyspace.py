@@ -24,10 +24,13 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
 | onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |
 | onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
+| onelane:workspace           | hash   | permanent                    | id and name of Intercom's workspace |
+| onelane:workers             | zset   | permanent                    | worker → ms until it counts as gone |
 
 Written by: submit and gate (queue, changes, intent, dedupe, due, sent, counters), the lane scripts (all of
 those, and lane, belief, memory, answer, dead), leaf scripts (ext), contact_note (known), the rate limiter
-(throttle, calls), the breaker, the epoch, and the history (also by the operator's commands).
+(throttle, calls), the breaker, the epoch, the worker itself (workspace, workers), and the history (also by
+the operator's commands).
 
 Lua scripts receive whole keys, or a prefix made by `*_prefix` to which they append an id of the same lane.
 """
@@ -46,12 +49,14 @@ BULK: Final[QueueName] = "bulk"
 QUEUES: Final[tuple[QueueName, ...]] = (INTERACTIVE, BULK)
 
 # Keys without a time to live, by the word after the hash tag; a test holds every other key to one.
-PERMANENT: Final = frozenset({"due", "sent", "counters", "dead", "breaker", "epoch"})
+PERMANENT: Final = frozenset({"due", "sent", "counters", "dead", "breaker", "epoch", "workspace", "workers"})
 
 THROTTLE: Final = "onelane:throttle"
 CALLS: Final = "onelane:calls"
 BREAKER: Final = "onelane:breaker"
 EPOCH: Final = "onelane:epoch"
+WORKSPACE: Final = "onelane:workspace"
+WORKERS: Final = "onelane:workers"
 
 
 def partition_of(lane_or_intent: str) -> str:

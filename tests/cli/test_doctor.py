@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +14,10 @@ from onelane.settings import QueueSettings
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import doctor
 from onelane_worker.breaker import Gate
-from onelane_worker.cli import doctor as command
 from onelane_worker.core import operations as op
 from onelane_worker.doctor import BrokerView, Finding
 from onelane_worker.lanes.survey import Survey
+from onelane_worker.presence import Presence
 from onelane_worker.settings import Settings
 
 from .helpers import Hand, Onelane
@@ -35,8 +34,9 @@ def at_work(
     """Everything is well: a Redis that keeps what it has, a workspace, a worker that answers."""
     monkeypatch.setenv("ONELANE_INTERCOM_URL", onelane_sandbox.url)
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", onelane_sandbox.token)
-    asked = command._ask_broker
-    monkeypatch.setattr(command, "_ask_broker", lambda url: replace(asked(url), workers=("celery@here",)))
+    worker = Presence(valkey)
+    worker.name = "celery@here"
+    worker.tell()
     monkeypatch.setattr(doctor, "_persistence", lambda *_: Finding("persistence", "ok", "kept"))
     return onelane
 
@@ -56,7 +56,7 @@ def test_all_is_well(at_work: Onelane) -> None:
     names = [check["name"] for check in told["checks"]]
     assert names == [
         "redis", "persistence", "memory", "clock", "epoch", "line", "lanes", "backlog", "dead letters",
-        "broker", "workers", "token", "region", "version",
+        "workers", "broker", "token", "region", "version", "workspace",
     ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_without_a_worker_or_a_token_it_is_unhealthy(onelane: Onelane) -> None:
     found = checks(onelane)
 
     assert onelane("doctor").code == 1
-    assert found["workers"]["says"] == "none answers"
+    assert found["workers"]["says"] == "none is alive"
     assert found["token"]["says"] == "refused by api.intercom.io: no_token"
     assert found["persistence"]["says"].startswith("none: a restart of Redis loses every accepted intent")
 
@@ -262,7 +262,8 @@ def test_the_line(word: Any, level: str) -> None:
 
 
 def test_a_busy_broker_and_nobody_at_work() -> None:
-    assert [one.level for one in doctor.of_broker(BrokerView({"q": 3}))] == ["ok", "bad"]
+    assert [one.level for one in doctor.of_broker(BrokerView({"q": 3}))] == ["ok"]
+    assert doctor.of_workers([]).level == "bad"
     assert [one.level for one in doctor.of_broker(BrokerView({}, problem="Timeout"))] == ["bad"]
 
 

@@ -37,6 +37,7 @@ from onelane_worker.core.operations import (
     Unarchive,
     Unknown,
     Update,
+    Workspace,
 )
 from onelane_worker.intercom.wire import to_reply
 
@@ -118,6 +119,19 @@ def test_200_of_a_list_is_candidates_and_where_to_go_on() -> None:
 )
 def test_200_of_a_probe_may_tell_the_region(body: dict[str, Any], region: str | None) -> None:
     assert reply_to(PROBE, 200, body) == Done(region=region)
+
+
+@pytest.mark.parametrize(
+    ("app", "workspace"),
+    [
+        ({"id_code": "xyz789", "name": "ACME"}, Workspace("xyz789", "ACME")),
+        ({"id_code": "xyz789", "name": None}, Workspace("xyz789")),
+        ({"id_code": "", "name": "ACME"}, None),
+        ({"name": "ACME"}, None),
+    ],
+)
+def test_200_of_a_probe_may_tell_the_workspace(app: dict[str, Any], workspace: Workspace | None) -> None:
+    assert reply_to(PROBE, 200, {"app": app}) == Done(workspace=workspace)
 
 
 def test_200_of_a_search_without_hits() -> None:

@@ -16,8 +16,6 @@ from onelane_sandbox.versions import OWNER_ID_IS_STRING, ApiVersion
 Role = Literal["user", "lead"]
 State = Literal["live", "archived", "deleted", "merged"]
 
-WORKSPACE_ID = "sandbox1"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
@@ -80,12 +78,14 @@ _NOWHERE = {
 _LIST_LIMIT = 10
 
 
-def contact_body(contact: Contact, version: ApiVersion, *, with_subscription_lists: bool) -> JsonObject:
+def contact_body(
+    contact: Contact, version: ApiVersion, workspace_id: str, *, with_subscription_lists: bool
+) -> JsonObject:
     """The contact as the API shows it. Search and list show the same full object."""
     body: JsonObject = {
         "type": "contact",
         "id": contact.id,
-        "workspace_id": WORKSPACE_ID,
+        "workspace_id": workspace_id,
         "external_id": contact.external_id,
         "role": contact.role,
         "email": contact.email,

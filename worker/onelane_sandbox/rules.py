@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from onelane_sandbox.contact import true_state
 from onelane_sandbox.dice import Dice, Lag
@@ -63,7 +64,7 @@ class Sandbox:
     seed: of ids, lags and chances. token: the only bearer token accepted; None accepts any that is not empty.
     index_lag: seconds, or (least, most) drawn for every write. rate_per_minute: calls per token.
     attributes: custom attributes of contacts that exist from the start, name → data type. Raises ApiError for
-    a bad one.
+    a bad one. The workspace's id follows from seed and token: it stays the same over a restart.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Sandbox:
     ) -> None:
         self._dice = Dice(seed)
         self._token = token
+        self._id_code = _id_code(seed, token)
         self._first_lag = index_lag
         self._first_attributes = dict(attributes or {})
         self._rate_per_minute = rate_per_minute
@@ -223,7 +225,7 @@ class Sandbox:
     # --- inside ---
 
     def _begin(self) -> None:
-        self._space = Workspace(self._dice, self._first_lag)
+        self._space = Workspace(self._dice, self._first_lag, self._id_code)
         for name, data_type in self._first_attributes.items():
             self._space.attributes.put(name, data_type, now=0)
         self._faults = Faults(self._dice)
@@ -254,6 +256,11 @@ class Sandbox:
             headers = without_limits(headers)
         body = error.body(headers["X-Request-Id"])
         return Response(status=error.status, headers=headers, body=body, committed=committed)
+
+
+def _id_code(seed: int, token: str | None) -> str:
+    of_token = "" if token is None else f"-{sha256(token.encode()).hexdigest()[:6]}"
+    return f"sandbox-{seed}{of_token}"
 
 
 def _unauthorized() -> ApiError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from onelane_sandbox.contact import WORKSPACE_ID
 from onelane_sandbox.messages import JsonObject
 from onelane_sandbox.workspace import Call, Workspace
 
@@ -57,7 +56,7 @@ def me(space: Workspace, call: Call) -> JsonObject:
         "avatar": {"type": "avatar", "image_url": None},
         "app": {
             "type": "app",
-            "id_code": WORKSPACE_ID,
+            "id_code": space.id_code,
             "name": "Sandbox",
             "created_at": 1_700_000_000,
             "secure": False,

@@ -30,7 +30,8 @@ class Call:
 class Workspace:
     """The stores of one workspace. Every write goes to the primary at once and to the index after a lag."""
 
-    def __init__(self, dice: Dice, lag: Lag) -> None:
+    def __init__(self, dice: Dice, lag: Lag, id_code: str) -> None:
+        self.id_code = id_code
         self.dice = dice
         self.lag = lag
         self.switches = Switches()
@@ -73,7 +74,7 @@ class Workspace:
     def show(self, contact: Contact, version: ApiVersion) -> JsonObject:
         """The contact as the API shows it under the present switches."""
         lists = self.switches["subscription_lists"] == "present"
-        return contact_body(contact, version, with_subscription_lists=lists)
+        return contact_body(contact, version, self.id_code, with_subscription_lists=lists)
 
     def error_by_switch(self, switch: str, code: str, message: str) -> ApiError:
         """An error whose status is the value of `switch`."""

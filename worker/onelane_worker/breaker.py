@@ -20,7 +20,7 @@ from onelane_worker.lanes.scripts import Scripts, as_text
 
 Word = Literal["closed", "streak", "trial", "open", "paused"]
 STREAK_LIFE_MS = 60_000
-NOT_INTERCOM = frozenset({"late", "closed", "unsendable"})
+NOT_INTERCOM = frozenset({"late", "closed", "unsendable", "other_workspace"})
 """Kinds of problems that are our own doing."""
 
 

@@ -6,7 +6,7 @@ Nothing here changes anything. Redis must answer for there to be findings at all
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from onelane_worker.breaker import Gate
 from onelane_worker.core import operations as op
 from onelane_worker.lanes.survey import Survey
 from onelane_worker.settings import Settings
+from onelane_worker.workspace import OtherWorkspace, Record, require_same
 
 Level = Literal["ok", "warn", "bad"]
 SKEW_WARN_S = 2.0
@@ -43,7 +44,6 @@ class BrokerView:
     """What the broker told; `problem` if it did not."""
 
     queues: Mapping[str, int]
-    workers: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -153,18 +153,20 @@ def _epoch(client: Redis, settings: Settings, now_ms: int) -> Finding:
 
 
 def of_broker(view: BrokerView) -> Iterator[Finding]:
-    """Reachable, how long its queues are, who is at work."""
+    """Reachable, and how long its queues are?"""
     if view.problem:
         yield Finding("broker", "bad", f"unreachable: {view.problem}", "Check ONELANE_BROKER_URL.")
         return
     waiting = ", ".join(f"{count:,} in {name}" for name, count in view.queues.items())
     yield Finding("broker", "ok", f"turns waiting: {waiting}")
-    if not view.workers:
-        todo = "Start one: `onelane worker`. One that is very busy answers late: ask again."
-        yield Finding("workers", "bad", "none answers", todo)
-        return
-    names = sorted(name.replace("@", " on ") for name in view.workers)  # they look like addresses
-    yield Finding("workers", "ok", f"{len(names)}: {', '.join(names)}")
+
+
+def of_workers(names: Sequence[str]) -> Finding:
+    """Who is at work? `names` as `presence.alive` gives them."""
+    if not names:
+        return Finding("workers", "bad", "none is alive", "Start one: `onelane worker`.")
+    shown = ", ".join(name.replace("@", " on ") for name in names)  # they look like addresses
+    return Finding("workers", "ok", f"{len(names)}: {shown}")
 
 
 def of_line(gate: Gate, words: str) -> Finding:
@@ -208,6 +210,22 @@ def of_dead_letters(client: Redis) -> Finding:
 
 
 # ── Intercom ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_workspace(reply: op.Reply, record: Record | None) -> Iterator[Finding]:
+    """Is the token's workspace the queue's? Nothing is said while Intercom does not tell it."""
+    match reply:
+        case op.Done(workspace=None):
+            todo = "No worker writes anything: nobody knows whose contacts that would be."
+            yield Finding("workspace", "bad", "the answer to GET /me names none", todo)
+        case op.Done(workspace=op.Workspace() as token):
+            try:
+                require_same(token, record)
+            except OtherWorkspace as other:
+                yield Finding("workspace", "bad", other.says, other.todo)
+                return
+            noted = "" if record else "; the first worker notes it for this queue"
+            yield Finding("workspace", "ok", f"{token}{noted}")
 
 
 def of_intercom(reply: op.Reply, settings: Settings) -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import redis
+import structlog
 from celery import Celery
+from celery.worker import state as worker_state
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
@@ -28,12 +30,15 @@ from onelane_worker.lanes.model import DAY_MS, LaneSettings
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat
 from onelane_worker.performer import Performer
+from onelane_worker.presence import LIFE_MS, Presence
 from onelane_worker.rows import RowEvents
 from onelane_worker.settings import Settings
 from onelane_worker.stopping import Stop
 from onelane_worker.timer import DueTimer
 from onelane_worker.turn import Dependencies, Timing
+from onelane_worker.workspace import OtherWorkspace, OwnGateway, note
 
+log = structlog.get_logger(__name__)
 UNKNOWN_KIND = "unknown"
 REDIS_TIMEOUT_S = 5
 REDIS_RETRIES = 3
@@ -83,8 +88,12 @@ class Services:
         )
 
     @cached_property
-    def gateway(self) -> Gateway:
-        return Gateway(self.settings)
+    def gateway(self) -> OwnGateway:
+        return OwnGateway(Gateway(self.settings), self.redis, self.end_worker)
+
+    @cached_property
+    def presence(self) -> Presence:
+        return Presence(self.redis)
 
     @cached_property
     def rows(self) -> RowEvents:
@@ -131,9 +140,27 @@ class Services:
             return {queue: _count(channel, queue) for queue in keyspace.QUEUES}
 
     def due_timer(self) -> DueTimer:
-        return DueTimer(
-            self.store, self.breaker.look, self.publish, self.waiting, self.settings.due_interval_s
-        )
+        interval_s = self.settings.due_interval_s
+        return DueTimer(self.store, self.breaker.look, self.publish, self.waiting, interval_s, self.announce)
+
+    def announce(self) -> None:
+        """Tell that this worker lives, and look whether the queue is still that of its workspace.
+
+        Another workspace ends the worker: somebody has moved the queue, or changed what Redis holds.
+        """
+        if self.gateway.workspace is not None:
+            try:
+                note(self.redis, self.gateway.workspace)
+            except OtherWorkspace as other:
+                self.end_worker(str(other))
+                raise
+        self.presence.tell(max(LIFE_MS, 3 * _ms(self.settings.due_interval_s)))
+
+    def end_worker(self, why: str) -> None:
+        """Let the worker end in good order, with exit code 1."""
+        log.error("this worker ends", why=why)
+        self.stop.ask()
+        worker_state.should_stop = 1
 
     def close(self) -> None:
         """Stop threads and close connections that have been made."""
@@ -144,6 +171,8 @@ class Services:
             self.gateway.close()
         if "rows" in made:
             self.rows.close()
+        if "presence" in made:
+            self.presence.end()
         if "redis" in made:
             self.redis.close()
 

@@ -6,12 +6,20 @@ dead letter. A turn that has nothing to do with its own intent any more ends wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from celery import Celery, bootsteps
 from celery.exceptions import Ignore
-from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from kombu.transport import virtual
 
 from onelane.intents import KINDS
@@ -19,12 +27,18 @@ from onelane.keyspace import INTERACTIVE
 from onelane.turns import QUEUE_HEADER, SEQ_HEADER, TASK_PREFIX
 from onelane_worker import logs
 from onelane_worker.checks import Unfit, require_fit
+from onelane_worker.core.operations import Problem
 from onelane_worker.history import Observers
 from onelane_worker.payloads import SETTLE_CHECK
 from onelane_worker.rows import Rejected, Told, TurnRows
 from onelane_worker.services import UNKNOWN_KIND, Services
 from onelane_worker.turn import serve
 from onelane_worker.wakeup import WakeUpStep
+from onelane_worker.workspace import OtherWorkspace
+
+log = structlog.get_logger(__name__)
+WORKSPACE_S = 5.0
+"""How long a starting worker waits for Intercom to tell whose token it has."""
 
 
 def register(app: Celery, services: Callable[[], Services]) -> None:
@@ -115,6 +129,21 @@ def _unless_closed(channel: Any, answer: Callable[..., None]) -> Callable[..., N
     return checked
 
 
+def _refuse_other_workspace(services: Services) -> None:
+    """End the worker before it begins, if its token is of another workspace than the queue.
+
+    If Intercom does not tell now, the worker starts, and asks again before its first call.
+    """
+    try:
+        unknown = services.gateway.confirm(deadline=time.monotonic() + WORKSPACE_S)
+    except OtherWorkspace as other:
+        raise SystemExit(f"onelane: {other.says}\n  {other.todo}") from None
+    if unknown is not None:
+        problem = getattr(unknown, "problem", Problem("unreadable"))
+        said = {"problem": problem.kind, "status": problem.http_status, "message": problem.message}
+        log.warning("nothing is written before Intercom has told whose token this is", **said)
+
+
 def _connect_signals(services: Callable[[], Services]) -> None:
     @worker_init.connect(weak=False)
     def refuse_unfit_redis(**_: Any) -> None:
@@ -123,6 +152,11 @@ def _connect_signals(services: Callable[[], Services]) -> None:
             require_fit(services().redis, services().settings.redis_wait_s)
         except Unfit as unfit:
             raise SystemExit(f"onelane: {unfit}") from None
+        _refuse_other_workspace(services())
+
+    @worker_ready.connect(weak=False)
+    def tell_name(sender: Any, **_: Any) -> None:
+        services().presence.name = sender.hostname
 
     @worker_process_init.connect(weak=False)
     def configure_child(**_: Any) -> None:

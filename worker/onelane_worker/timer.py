@@ -69,7 +69,8 @@ class Line:
 class DueTimer:
     """Looks every `interval_s`, on a thread of its own.
 
-    `waiting`: how many messages there are in each of the broker's queues.
+    `waiting`: how many messages there are in each of the broker's queues. `announce` is called by every tick
+    first: what it raises ends the tick.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class DueTimer:
         publish: Callable[[Turn], None],
         waiting: Callable[[], Mapping[QueueName, int]],
         interval_s: float,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._look = look
         self._publish = publish
         self._waiting = waiting
         self._interval_s = interval_s
+        self._announce = announce
         self._line = Line()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onelane-due", daemon=True)
@@ -104,6 +107,7 @@ class DueTimer:
         A turn counts as lost when it has left the line and nobody has come with it. While nobody may call,
         nothing is handed out but a lane for the next trial: a hundred thousand parked lanes stay quiet.
         """
+        self._announce()
         gate = self._look()
         if gate.shut:
             return 0

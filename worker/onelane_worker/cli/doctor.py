@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from onelane_worker.core.operations import Reply
     from onelane_worker.doctor import BrokerView, Finding
     from onelane_worker.settings import Settings
+    from onelane_worker.workspace import Record
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "bad": ("BAD", "bold red")}
-_PING_S = 1.0
 _BROKER_S = 2.0
 
 
@@ -55,29 +55,35 @@ def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], tuple[str, str
     from onelane_worker.cli.config import queue_settings, settings_of_workspace, where_redis_is
 
     limits, settings = queue_settings(), settings_of_workspace()
-    unreachable = None
+    unreachable, record, reached = None, None, True
     say("Redis")
     try:
-        findings = _of_queue(settings, limits)
+        findings, record = _of_queue(settings, limits)
     except RedisError as error:
         findings = [checkup.without_redis(f"{type(error).__name__}: {error}")]
-        unreachable = "Redis did not answer", where_redis_is()
+        unreachable, reached = ("Redis did not answer", where_redis_is()), False
     if unreachable is None or settings.broker_url:  # else it is the same one
-        say("the broker and the workers")
+        say("the broker")
         broker = _ask_broker(settings.broker)
         findings += checkup.of_broker(broker)
         away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
         unreachable = unreachable or (away if broker.problem else None)
     say("Intercom")
-    findings += checkup.of_intercom(_probe(settings, timeout_s), settings)
+    reply = _probe(settings, timeout_s)
+    findings += checkup.of_intercom(reply, settings)
+    if reached:
+        findings += checkup.of_workspace(reply, record)
     return findings, unreachable
 
 
-def _of_queue(settings: Settings, limits: QueueSettings) -> list[Finding]:
+def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding], Record | None]:
+    """What Redis tells, and which workspace the queue belongs to."""
     from onelane_worker import doctor as checkup
     from onelane_worker.cli.config import open_redis
     from onelane_worker.cli.survey import line_words, look
     from onelane_worker.lanes.survey import survey
+    from onelane_worker.presence import alive
+    from onelane_worker.workspace import on_record
 
     with open_redis() as redis:
         findings = [*checkup.of_redis(redis, settings)]
@@ -85,7 +91,8 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> list[Finding]:
         findings.append(checkup.of_line(gate, line_words(gate)))
         findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
         findings.append(checkup.of_dead_letters(redis))
-    return findings
+        findings.append(checkup.of_workers(alive(redis)))
+        return findings, on_record(redis)
 
 
 def _ask_broker(url: str) -> BrokerView:
@@ -95,21 +102,16 @@ def _ask_broker(url: str) -> BrokerView:
     from onelane_worker.doctor import BrokerView
 
     app = Celery("onelane", broker=url, set_as_current=False)
-    app.conf.broker_transport_options = {
-        "socket_timeout": _BROKER_S + _PING_S,
-        "socket_connect_timeout": _BROKER_S,
-    }
+    app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
     try:
         with app.connection_for_read(connect_timeout=_BROKER_S) as connection:
             connection.ensure_connection(max_retries=0, timeout=_BROKER_S)
             names = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
-            queues = {name: _length(connection, name) for name in names}
-            answers = app.control.ping(timeout=_PING_S, connection=connection)
+            return BrokerView({name: _length(connection, name) for name in names})
     except Exception as error:  # whatever kind of broker it is, with errors of its own
         return BrokerView({}, problem=type(error).__name__)
     finally:
         app.close()
-    return BrokerView(queues, tuple(name for answer in answers for name in answer))
 
 
 def _length(connection: Any, queue: str) -> int:

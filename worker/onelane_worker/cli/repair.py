@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onelane_worker.intercom.limiter import Limiter
     from onelane_worker.repair import Ask, Finding, Group, Mender
     from onelane_worker.settings import Settings
+    from onelane_worker.workspace import Record
 
 _TRIES = 4
 _WORDS = {
@@ -57,7 +58,8 @@ def repair(
     settings = settings_of_workspace()
     if not settings.intercom_token.get_secret_value():
         fail(USAGE, "ONELANE_INTERCOM_TOKEN is not set", "Repair must read the workspace's contacts.")
-    with _tools(settings) as (ask, mender, line):
+    with _tools(settings) as (ask, mender, line, queue_workspace):
+        _require_own_workspace(ask, queue_workspace())
         if not dry_run:
             _require_running(line())
         groups, seen = _scan(ask, as_json)
@@ -91,9 +93,25 @@ def _require_running(gate: Gate) -> None:
         fail(NEGATIVE, f"the line is {line_words(gate)}; repair writes nothing", hint)
 
 
+def _require_own_workspace(ask: Ask, record: Record | None) -> None:
+    """Contacts of another workspace than the queue's are not looked at. If Intercom does not tell now, the
+    list of contacts will not be given either; and nothing is written before it has told."""
+    from onelane_worker.core import operations as op
+    from onelane_worker.workspace import OtherWorkspace, require_same
+
+    match ask(op.Probe()):
+        case op.Done(workspace=op.Workspace() as token):
+            try:
+                require_same(token, record)
+            except OtherWorkspace as other:
+                fail(NEGATIVE, other.says, other.todo)
+
+
 @contextmanager
-def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Callable[[], Gate]]]:
-    """How to ask Intercom, what merges under the lanes' leases, and how the line stands."""
+def _tools(
+    settings: Settings,
+) -> Iterator[tuple[Ask, Callable[[], Mender], Callable[[], Gate], Callable[[], Record | None]]]:
+    """How to ask Intercom, what merges under the lanes' leases, how the line stands, whose the queue is."""
     from onelane import ContactQueue
     from onelane.publisher import Publisher
     from onelane_worker.cli.config import open_redis, queue_settings
@@ -105,6 +123,7 @@ def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Call
     from onelane_worker.performer import Performer
     from onelane_worker.repair import Mender, Silent
     from onelane_worker.services import lane_settings
+    from onelane_worker.workspace import OwnGateway, on_record
 
     given = queue_settings()
     with open_redis() as redis:
@@ -116,8 +135,9 @@ def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Call
         publisher, kept = Publisher(given.broker), Silent()
 
         def mender() -> Mender:
+            own = OwnGateway(gateway, redis)
             performer = Performer(
-                store, gateway, limiter, commit_ms=settings.commit_ms, send_grace_s=settings.send_grace_s
+                store, own, limiter, commit_ms=settings.commit_ms, send_grace_s=settings.send_grace_s
             )
             queue = ContactQueue(given, redis=redis, publisher=kept)  # type: ignore[arg-type]
             return Mender(
@@ -132,7 +152,7 @@ def _tools(settings: Settings) -> Iterator[tuple[Ask, Callable[[], Mender], Call
             )
 
         try:
-            yield _patient(gateway, limiter), mender, lambda: look(redis)
+            yield _patient(gateway, limiter), mender, lambda: look(redis), lambda: on_record(redis)
         finally:
             heartbeat.stop()
             gateway.close()

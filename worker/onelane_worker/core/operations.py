@@ -192,6 +192,17 @@ class Types:
 
 
 @dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace of Intercom, as the answer of a probe names it."""
+
+    id: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})" if self.name else self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A 200 without facts: archive, unarchive, delete, attach, detach, probe."""
 
@@ -199,6 +210,8 @@ class Done:
     """The external id in the answer of unarchive and archive."""
     region: str | None = None
     """Where the workspace is kept, in the answer of a probe."""
+    workspace: Workspace | None = None
+    """Whose token it is, in the answer of a probe."""
 
 
 @dataclass(frozen=True, slots=True)

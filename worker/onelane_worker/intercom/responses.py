@@ -46,6 +46,7 @@ from onelane_worker.core.operations import (
     Unarchive,
     Unknown,
     Update,
+    Workspace,
     is_write,
 )
 from onelane_worker.intercom.contacts import candidate_of, facts_of, ids_of, text
@@ -145,7 +146,11 @@ def _probed(body: Any) -> Reply | None:
     if not isinstance(body, dict):
         return None
     app = body.get("app")
-    return Done(region=text(app.get("region")) if isinstance(app, dict) else None)
+    if not isinstance(app, dict):
+        return Done()
+    id_ = text(app.get("id_code"))
+    workspace = Workspace(id_, text(app.get("name")) or "") if id_ else None
+    return Done(region=text(app.get("region")), workspace=workspace)
 
 
 def _listed(body: Any, started_ms: int) -> Reply | None:
