@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane.identity import InvalidAddress, lane_id, mask, normalise_email
+from onelane import identity
+from onelane.identity import InvalidAddress, lane_id, mask, normalise_email, spellings
 
 SPELLINGS = {
     "as it is": ("ann@example.test", "ann@example.test"),
@@ -22,6 +24,18 @@ SPELLINGS = {
     "full-width domain": ("ann@ｅxample.test", "ann@example.test"),
     "ideographic full stop": ("ann@example。test", "ann@example.test"),
     "sharp s is no ss": ("ann@Straße.example", "ann@xn--strae-oqa.example"),
+    "sharp s beside another sign to fold": ("ann@ＳtraßE.example", "ann@xn--strae-oqa.example"),
+    "capital sharp s": ("ann@STRA\u1e9eE.example", "ann@xn--strae-oqa.example"),
+    "sharp s already ASCII": ("ann@XN--STRAE-OQA.example", "ann@xn--strae-oqa.example"),
+    "capital sigma last": ("ann@ΝΗΣΟΣ", "ann@xn--sxalhpb"),
+    "decomposed domain": ("ann@bu\u0308cher.example", "ann@xn--bcher-kva.example"),
+    "special-use domains": ("ann@printer.local", "ann@printer.local"),
+    "quotes that are not needed": ('"Ann.B"@example.test', "ann.b@example.test"),
+    "quotes that are needed": ('"Ann @ B, C"@example.test', '"ann @ b, c"@example.test'),
+    "every sign that is allowed": (
+        "o'b!#$%&*+-/=?^_`{|}~@example.test",
+        "o'b!#$%&*+-/=?^_`{|}~@example.test",
+    ),
     "no dot in the domain": ("ann@localhost", "ann@localhost"),
     "longest": ("a" * 242 + "@example.org", "a" * 242 + "@example.org"),
 }
@@ -34,8 +48,26 @@ REFUSED = {
     "ann@": "lacks the part",
     "ann@x@example.test": "more than one @",
     "an n@example.test": "white space",
-    "ann@exam\u200bple.test": "white space or a control character",
+    "ann@exam\u200bple.test": "an invisible one",
     "ann\ud800@example.test": "control character",
+    "ann\x00@example.test": "control character",
+    "ann\u3164@example.test": "an invisible one",
+    "ann\u034f@example.test": "an invisible one",
+    "ann\ufe0f@example.test": "an invisible one",
+    "ann@exam\u00adple.test": "an invisible one",
+    '"a\u3164"@example.test': "an invisible one",
+    ".ann@example.test": "dot first or last",
+    "ann.@example.test": "dot first or last",
+    "a..b@example.test": "two dots in a row",
+    "a\ue000b@example.test": "not allowed before the @",
+    "(ann)@example.test": "not allowed before the @",
+    '"ann"b@example.test': "not allowed before the @",
+    "\u0301ann@example.test": "not allowed before the @",
+    "ann@-x-.test": "impossible domain",
+    "ann@my_host.test": "impossible domain",
+    "ann@ab--cd.test": "impossible domain",
+    "ann@xn--a.test": "impossible domain",
+    "ann@\u2764.test": "impossible domain",
     "Ann<ann@example.test>": "contains one of",
     "mailto:ann@example.test": "contains one of",
     "ann@example.test,bob": "contains one of",
@@ -53,6 +85,24 @@ REFUSED = {
 @pytest.mark.parametrize(("written", "address"), SPELLINGS.values(), ids=SPELLINGS)
 def test_normalised_R60(written: str, address: str) -> None:
     assert normalise_email(written) == address
+
+
+def test_every_character_that_unicode_lets_be_ignored_is_refused_B11() -> None:
+    ignorable = [
+        *range(0xFE00, 0xFE10),
+        *range(0xE0000, 0xE1000, 64),
+        0xAD,
+        0x34F,
+        0x115F,
+        0x17B4,
+        0x180B,
+        0x3164,
+        0xFFA0,
+    ]
+    for point in [*ignorable, 0x2800]:
+        for text in (f"a{chr(point)}b@example.test", f"ab@exam{chr(point)}ple.test"):
+            with pytest.raises(InvalidAddress):
+                normalise_email(text)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +129,9 @@ def test_normalising_again_changes_nothing(written: str) -> None:
     assert normalise_email(address) == address
 
 
-ascii_atoms = st.text(string.ascii_letters + string.digits + "+-_.", min_size=1, max_size=12)
+ascii_atoms = st.lists(
+    st.text(string.ascii_letters + string.digits + "+-_'{}", min_size=1, max_size=6), min_size=1, max_size=3
+).map(".".join)
 
 
 @given(ascii_atoms, labels, st.data())
@@ -97,5 +149,59 @@ def test_mask_hides_the_person(local: str, domain: str) -> None:
     assert len(lane_id(hidden)) == 32
 
 
-def test_the_lane_of_an_address_never_changes() -> None:
-    assert lane_id("ann@example.test") == "eff90234b5c0d7bb3000e7e2faa01214"
+LANES = {
+    "ann@example.test": "eff90234b5c0d7bb3000e7e2faa01214",
+    "Ann+News@Example.TEST": "c608db95d1ff35b3af4893ce0a09ce16",
+    "o'watson@sub.mail.example.co.uk": "0e7610abe48becbb38a3c5c955f11ff7",
+    "a_b-c.d@x-1.test": "4f0644901a31e06cac1523f5316cbf7c",
+    "rene\u0301@example.test": "faf36a36cb3f7b53a3696fb895d4b657",
+    "cy@bücher.example": "df1186d00360285334448978b8ed4049",
+    "ann@localhost": "a30eef021b3ce7b569c58f9e72d8f488",
+    "ann@Straße.example": "cff46026481fe268a84e15952e006546",
+    "jörg@例え.テスト": "92bfdcdc00464fd75ee41ad4a1ca3049",
+    "почта@пример.рф": "95f8372ab67088034b507aeee3097a35",
+}
+
+
+@pytest.mark.parametrize(("written", "lane"), LANES.items())
+def test_the_lane_of_an_address_never_changes(written: str, lane: str) -> None:
+    assert lane_id(normalise_email(written)) == lane
+
+
+def test_the_short_way_for_plain_addresses_ends_where_the_libraries_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never = re.compile("(?!)")
+    for written in ("ann@example.test", "O'B+x=1@Mail.Example.test", "a@b", "1@2.3", "a.b.c@x-y.test"):
+        short = normalise_email(written)
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, "_PLAIN", never)
+            assert normalise_email(written) == short
+
+
+SPELT = {
+    "ann@example.test": ("ann@example.test",),
+    "cy@xn--bcher-kva.example": (
+        "cy@xn--bcher-kva.example",
+        "cy@b\u00fccher.example",
+        "cy@bu\u0308cher.example",
+    ),
+    "ren\u00e9@example.test": ("ren\u00e9@example.test", "rene\u0301@example.test"),
+}
+
+
+@pytest.mark.parametrize(("address", "forms"), SPELT.items())
+def test_the_forms_in_which_others_may_have_stored_an_address(address: str, forms: tuple[str, ...]) -> None:
+    assert spellings(address) == forms
+
+
+@given(addresses)
+def test_every_form_of_an_address_has_its_lane(written: str) -> None:
+    try:
+        address = normalise_email(written)
+    except InvalidAddress:
+        return
+    forms = spellings(address)
+    assert forms[0] == address
+    assert {normalise_email(form) for form in forms} == {address}
+    assert len(forms) <= 6

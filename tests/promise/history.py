@@ -13,6 +13,8 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
+import idna
+
 Json = Mapping[str, Any]
 
 
@@ -22,7 +24,7 @@ def normal(email: str) -> str:
     local, _, domain = text.rpartition("@")
     if domain.isascii():
         return f"{local}@{domain}"
-    return f"{local}@{domain.encode('idna').decode('ascii')}"
+    return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
 
 
 @dataclass(frozen=True, slots=True)

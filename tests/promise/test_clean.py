@@ -413,6 +413,7 @@ def test_a_word_that_redis_lost_may_have_been_carried_out() -> None:
 
 def test_an_address_has_one_spelling() -> None:
     assert normal("  Ann@Exämple.TEST ") == "ann@xn--exmple-cua.test"
+    assert normal("ann@straße.test") != normal("ann@strasse.test")
     story = Story()
     story.intent(result="created", email=" ANN@example.test", name="A")
     story.create(name="A")

@@ -50,7 +50,7 @@ class SearchIndex:
 
     def with_email(self, email: str) -> list[Contact]:
         """Those whose visible address is `email`, upper and lower case being the same."""
-        return self._pick(self._by_email.get(email.casefold(), ()))
+        return self._pick(self._by_email.get(email.lower(), ()))
 
     def with_external_id(self, external_id: str) -> list[Contact]:
         """Those whose visible external id is `external_id`."""
@@ -72,13 +72,13 @@ class SearchIndex:
             self._unlink(old)
         self._seen[contact.id] = contact
         if contact.email:
-            self._by_email[contact.email.casefold()].add(contact.id)
+            self._by_email[contact.email.lower()].add(contact.id)
         if contact.external_id:
             self._by_external_id[contact.external_id].add(contact.id)
 
     def _unlink(self, old: Contact) -> None:
         if old.email:
-            self._by_email[old.email.casefold()].discard(old.id)
+            self._by_email[old.email.lower()].discard(old.id)
         if old.external_id:
             self._by_external_id[old.external_id].discard(old.id)
 

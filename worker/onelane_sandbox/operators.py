@@ -14,7 +14,7 @@ DAY_S = 86_400
 
 
 def _text(value: Any) -> str:
-    return value.casefold() if isinstance(value, str) else ""
+    return value.lower() if isinstance(value, str) else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -84,7 +84,7 @@ def _one(kind: str, name: str, raw: Any, *, fold: bool) -> Any:
     if kind in ("string", "email"):
         if not isinstance(raw, str):
             raise _mismatch(name, "a string")
-        return raw.casefold() if fold else raw
+        return raw.lower() if fold else raw
     if kind == "boolean":
         return _boolean(name, raw)
     if kind == "reference":

@@ -109,7 +109,7 @@ class _Compiler:
 
 
 def _folded(value: Any) -> Any:
-    return value.casefold() if isinstance(value, str) else value
+    return value.lower() if isinstance(value, str) else value
 
 
 def _exact(name: str, operator: str, value: Any) -> tuple[tuple[str, str], ...]:

@@ -33,13 +33,14 @@ class ContactStore:
             self._unlink(old)
         self._by_id[contact.id] = contact
         if contact.email:
-            self._by_email[contact.email.casefold()].add(contact.id)
+            self._by_email[contact.email.lower()].add(contact.id)
         if contact.external_id:
             self._by_external_id[contact.external_id].add(contact.id)
 
     def with_email(self, email: str | None) -> list[Contact]:
-        """All contacts with that address, in order of creation; case does not matter."""
-        return self._pick(self._by_email.get(email.casefold(), set())) if email else []
+        """All contacts with that address, in order of creation; upper and lower case do not matter, but
+        letters do: straße is not strasse."""
+        return self._pick(self._by_email.get(email.lower(), set())) if email else []
 
     def with_external_id(self, external_id: str | None) -> list[Contact]:
         """All contacts with that external id, in order of creation."""
@@ -50,6 +51,6 @@ class ContactStore:
 
     def _unlink(self, old: Contact) -> None:
         if old.email:
-            self._by_email[old.email.casefold()].discard(old.id)
+            self._by_email[old.email.lower()].discard(old.id)
         if old.external_id:
             self._by_external_id[old.external_id].discard(old.id)

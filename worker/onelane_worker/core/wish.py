@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from onelane.identity import spellings
 from onelane.intents import (
     CLEARABLE,
     ContactSync,
@@ -24,6 +25,9 @@ from onelane.intents import (
 from onelane_worker.core.belief import ALL_MAIL, Memory, Version, Word
 from onelane_worker.core.kinds import AnyIntent, Mode, mode_of
 from onelane_worker.core.policy import Policy
+
+MAX_SPELLINGS = 14
+"""A search holds 15 filters (published spec); one is kept for the external id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Wish:
     email: str
     """Normalised."""
     spellings: tuple[str, ...]
-    """Addresses to search for: the normalised one, then others as producers wrote them (R15)."""
+    """Addresses to search for: the normalised one, then the forms in which others may have stored it, then
+    others as producers wrote them (R15); no more than one search can hold."""
     external_id: str | None
     new_email: str | None = None
     """The address that the person has from now on, normalised (EmailChange)."""
@@ -281,14 +286,16 @@ def _wish(members: tuple[Accepted, ...], memory: Memory, policy: Policy, creator
         authors |= dict.fromkeys([*named, *map(_channel, heard)], member.id)
         said[member.id] = frozenset([*named, *map(_channel, spoken)])
     address = head.intent.address
-    written = dict.fromkeys([address, *(member.intent.email for member in members), *_new(head.intent)])
+    addresses = [address, *_new_address(head.intent)]
+    stored = [form for one in addresses for form in spellings(one)]
+    written = [*_new_written(head.intent), *(member.intent.email for member in members)]
     return Wish(
         members=members,
         mode=mode_of(head.intent, policy),
         email=address,
-        spellings=tuple(written),
+        spellings=tuple(dict.fromkeys([*stored, *written]))[:MAX_SPELLINGS],
         external_id=head.intent.external_id,
-        new_email=next(iter(_new(head.intent)), None),
+        new_email=next(iter(_new_address(head.intent)), None),
         contact_id=getattr(head.intent, "contact_id", None),
         fields=fields,
         insert_fields=_paths(head.intent.set_on_insert) if isinstance(head.intent, ContactUpsert) else {},
@@ -301,9 +308,14 @@ def _wish(members: tuple[Accepted, ...], memory: Memory, policy: Policy, creator
     )
 
 
-def _new(intent: AnyIntent) -> tuple[str, ...]:
-    """The address to come: normalised, and as the producer wrote it."""
-    return (intent.new_address, intent.new_email) if isinstance(intent, EmailChange) else ()
+def _new_address(intent: AnyIntent) -> tuple[str, ...]:
+    """The address to come, normalised."""
+    return (intent.new_address,) if isinstance(intent, EmailChange) else ()
+
+
+def _new_written(intent: AnyIntent) -> tuple[str, ...]:
+    """The address to come, as the producer wrote it."""
+    return (intent.new_email,) if isinstance(intent, EmailChange) else ()
 
 
 def _channel(channel: str) -> str:
