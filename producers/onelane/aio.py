@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
 from onelane import keyspace, link, records, registry
-from onelane.errors import QueueUnavailable, WaitTimeout
+from onelane.errors import OnelaneError, WaitTimeout
 from onelane.intents import Intent
 from onelane.publisher import Publisher
 from onelane.receipts import Latest, Outcome, Receipt, Status
@@ -101,7 +101,7 @@ class AsyncContactQueue:
         for start, chunk in batch.chunks():
             try:
                 replies = await self._submit(chunk)
-            except QueueUnavailable as error:
+            except OnelaneError as error:
                 raise batch.told(error) from error.__cause__
             await self._publish(batch.take(start, replies))
         return batch.receipts()
@@ -123,7 +123,7 @@ class AsyncContactQueue:
         while (outcome := await self._outcome(intent_id)) is None:
             waited_s = time.monotonic() - started_s
             if waited_s >= timeout:
-                raise WaitTimeout(f"intent {intent_id} has not ended within {timeout:g} s")
+                raise WaitTimeout(records.not_ended(intent_id, timeout))
             await asyncio.sleep(min(records.poll_pause_s(waited_s), timeout - waited_s))
         return outcome
 

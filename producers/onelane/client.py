@@ -13,7 +13,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from onelane import keyspace, link, records, registry
-from onelane.errors import QueueUnavailable, WaitTimeout
+from onelane.errors import OnelaneError, WaitTimeout
 from onelane.intents import Intent
 from onelane.publisher import Publisher
 from onelane.receipts import Latest, Outcome, Receipt, Status
@@ -88,7 +88,7 @@ class ContactQueue:
         for start, chunk in batch.chunks():
             try:
                 replies = self._submit(chunk)
-            except QueueUnavailable as error:
+            except OnelaneError as error:
                 raise batch.told(error) from error.__cause__
             self._publisher.publish(batch.take(start, replies))
         return batch.receipts()
@@ -109,7 +109,7 @@ class ContactQueue:
         while (outcome := self._outcome(intent_id)) is None:
             waited_s = time.monotonic() - started_s
             if waited_s >= timeout:
-                raise WaitTimeout(f"intent {intent_id} has not ended within {timeout:g} s")
+                raise WaitTimeout(records.not_ended(intent_id, timeout))
             time.sleep(min(records.poll_pause_s(waited_s), timeout - waited_s))
         return outcome
 

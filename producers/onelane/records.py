@@ -55,6 +55,11 @@ def outcome_of(intent_id: str, values: Sequence[Any]) -> Outcome | None:
     return Outcome.model_validate_json(outcome) if state in ENDED and outcome else None
 
 
+def not_ended(intent_id: str, timeout_s: float) -> str:
+    """What `WaitTimeout` says."""
+    return f"intent {intent_id} has not ended within {timeout_s:g} s"
+
+
 def poll_pause_s(waited_s: float) -> float:
     """Seconds until the next look: a tenth of the time waited so far, which is the most it comes late."""
     return min(max(waited_s / 10, _FIRST_POLL_S), _SLOWEST_POLL_S)

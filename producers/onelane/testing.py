@@ -1,0 +1,293 @@
+"""For unit tests of services that enqueue: the queue in memory. No Redis, no worker, and no test waits.
+
+    from onelane import NewsletterOptIn, QueueUnavailable
+    from onelane.testing import FakeContactQueue
+
+    def test_the_form():
+        queue = FakeContactQueue()
+        submit_form(queue, "ann@example.test")
+        assert queue.intents == [NewsletterOptIn(email="ann@example.test")]
+
+    def test_the_form_while_redis_is_away():
+        queue = FakeContactQueue()
+        queue.fail_with(QueueUnavailable("Redis is away"))
+        assert submit_form(queue, "ann@example.test").status == 503
+
+Both fakes are subclasses of the real queues, so they fit wherever one is expected, and they check intents,
+dedupe keys, batches and limits with the same code. An intent ends as soon as it is accepted; `script` says
+otherwise. What Intercom would make of it, they do not know: for that, take the fixture `onelane_queue`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from onelane import keyspace, records
+from onelane.aio import AsyncContactQueue
+from onelane.client import ContactQueue
+from onelane.errors import OnelaneError, UnknownIntent, WaitTimeout
+from onelane.identity import digest
+from onelane.intents import (
+    ContactErasure,
+    ContactSync,
+    ContactUpsert,
+    Intent,
+    LeadCapture,
+    NewsletterOptIn,
+    ProductSignUp,
+    parse_intent,
+)
+from onelane.publisher import Publisher
+from onelane.receipts import IntentError, Latest, Outcome, Status
+from onelane.settings import QueueSettings
+from onelane.submission import Submission, lane_of
+
+__all__ = ["FakeAsyncContactQueue", "FakeContactQueue"]
+
+Kind = TypeVar("Kind")
+
+_CREATE = (NewsletterOptIn, LeadCapture, ProductSignUp, ContactSync, ContactUpsert)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One accepted intent."""
+
+    intent: Intent
+    lane: str
+    accepted_at: datetime
+    outcome: Outcome | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How intents end; None in `kind` and `lane` means any, None in `outcome` that they wait."""
+
+    outcome: Outcome | None
+    kind: type | None
+    lane: str | None
+
+    def fits(self, entry: _Entry) -> bool:
+        of_kind = self.kind is None or isinstance(entry.intent, self.kind)
+        return of_kind and self.lane in (None, entry.lane)
+
+
+class _Fake:
+    """What both fakes hold, and what a test says and asks. Threads may share it."""
+
+    settings: QueueSettings
+    closed: bool
+    """Whether `close` was called, by name or at the end of a `with` block."""
+
+    def __init__(self, settings: QueueSettings | None = None) -> None:
+        """With the given settings, for their limits, else the defaults: the environment is not read."""
+        # The real queue's __init__ is left out: a verb that is forgotten here fails and meets no real Redis.
+        self.settings = settings or QueueSettings()
+        self._publisher = Publisher("memory://")  # gets nothing to publish
+        self._lock = threading.RLock()
+        self.reset()
+
+    # ── what a test says ──
+
+    def script(self, outcome: Outcome | None, *, kind: type | None = None, email: str | None = None) -> None:
+        """How intents end that are accepted from now on: all, or those of a kind, an address, or both.
+
+        None: they wait, so that `wait` raises `WaitTimeout`, until `end` is called. Of several that fit an
+        intent, the one said last counts. Raises `InvalidIntent` if `email` is no address.
+        """
+        self._rules.insert(0, _Rule(outcome, kind, None if email is None else lane_of(email)))
+
+    def end(self, intent_id: str, outcome: Outcome | None = None) -> Outcome:
+        """End an intent as a worker would, with this outcome or the usual one. Raises `UnknownIntent`."""
+        with self._lock:
+            entry = self._entry(intent_id)
+            return self._end(entry, outcome or self._usual(entry))
+
+    def fail_with(self, error: OnelaneError | None, times: int | None = 1) -> None:
+        """The next `times` calls of a verb raise this error; `times` None: all, until `fail_with(None)`.
+
+        Bad intents are refused before that, as by the real queue, and nothing is stored by a call that
+        raises. A batch counts as one call for each 200 intents.
+        """
+        self._error, self._times = error, times
+
+    def set_latest(self, email: str, latest: Latest | None) -> None:
+        """What `latest(email)` answers; None, as at first: nothing is known. Raises `InvalidIntent`."""
+        self._latest[lane_of(email)] = latest
+
+    def reset(self) -> None:
+        """As good as new: nothing enqueued, nothing scripted."""
+        self._entries: dict[str, _Entry] = {}
+        self._dedupe: dict[tuple[str, str, str | None], tuple[str, str]] = {}
+        self._waiting: Counter[str] = Counter()  # by lane, and by partition
+        self._created: set[str] = set()  # lanes
+        self._rules: list[_Rule] = []
+        self._latest: dict[str, Latest | None] = {}
+        self.fail_with(None)
+        self.closed = False
+
+    # ── what a test asks ──
+
+    @property
+    def intents(self) -> list[Intent]:
+        """Every accepted intent, in order. Duplicates were not accepted again."""
+        return [entry.intent for entry in self._entries.values()]
+
+    def intents_of(self, kind: type[Kind]) -> list[Kind]:
+        """The accepted intents of one kind, given as its class."""
+        return [intent for intent in self.intents if isinstance(intent, kind)]
+
+    def intents_for(self, email: str) -> list[Intent]:
+        """The accepted intents of one address, however it is spelled. Raises `InvalidIntent`."""
+        lane = lane_of(email)
+        return [entry.intent for entry in self._entries.values() if entry.lane == lane]
+
+    # ── what the verbs do ──
+
+    def _store(self, chunk: Sequence[Submission]) -> list[tuple[str, ...]]:
+        self._meet_failure()
+        with self._lock:
+            return [self._store_one(submission) for submission in chunk]
+
+    def _store_one(self, submission: Submission) -> tuple[str, ...]:
+        """What submit.lua does, from its arguments to its answer; there is never a turn to publish."""
+        intent_id, lane, payload, queue, _, content, *limits, _ = map(str, submission.args)
+        intent = parse_intent(json.loads(payload))
+        key = (lane, intent.kind, intent.dedupe_key)
+        if intent.dedupe_key is not None and key in self._dedupe:
+            earlier, its_content = self._dedupe[key]
+            return "duplicate" if content == its_content else "mismatch", earlier, "0", queue, "0"
+        partition = keyspace.partition_of(lane)
+        for status, place, limit in zip(("lane_full", "queue_full"), (lane, partition), limits, strict=True):
+            if self._waiting[place] >= int(limit):
+                return status, limit, "0", queue, "0"
+        if intent.dedupe_key is not None:
+            self._dedupe[key] = intent_id, content
+        self._waiting.update((lane, partition))
+        entry = self._entries[intent_id] = _Entry(intent, lane, datetime.now(UTC))
+        rule = next((rule for rule in self._rules if rule.fits(entry)), None)
+        outcome = self._usual(entry) if rule is None else rule.outcome
+        if outcome is not None:
+            self._end(entry, outcome)
+        return "accepted", intent_id, "0", queue, "0"
+
+    def _usual(self, entry: _Entry) -> Outcome:
+        """The first intent of an address that may create a contact has created it."""
+        intent, contact_id = entry.intent, digest(entry.lane)[:24]
+        if isinstance(intent, ContactErasure):
+            return Outcome(result="erased", contact_id=contact_id, calls=1)
+        creates = isinstance(intent, _CREATE) and entry.lane not in self._created
+        user = isinstance(intent, ProductSignUp | ContactSync) or getattr(intent, "role", None) == "user"
+        return Outcome(
+            result="created" if creates else "updated",
+            contact_id=contact_id,
+            role="user" if user else "lead",
+            calls=1,
+        )
+
+    def _end(self, entry: _Entry, outcome: Outcome) -> Outcome:
+        if entry.outcome is None:
+            self._waiting.subtract((entry.lane, keyspace.partition_of(entry.lane)))
+        if outcome.result == "created":
+            self._created.add(entry.lane)
+        entry.outcome, entry.finished_at = outcome, datetime.now(UTC)
+        return outcome
+
+    def _status(self, intent_id: str) -> Status | None:
+        self._meet_failure()
+        entry = self._entries.get(intent_id)
+        if entry is None:
+            return None
+        outcome = entry.outcome
+        rejected = outcome is not None and outcome.result == "rejected"
+        return Status(
+            id=intent_id,
+            kind=entry.intent.kind,
+            state="waiting" if outcome is None else "dead" if rejected else "done",
+            attempts=0 if outcome is None else 1,
+            accepted_at=entry.accepted_at,
+            finished_at=entry.finished_at,
+            error=IntentError(class_=outcome.reason or "refused", message=outcome.message)
+            if outcome is not None and rejected
+            else None,
+            outcome=outcome,
+        )
+
+    def _wait(self, intent_id: str, timeout: float) -> Outcome:
+        self._meet_failure()
+        outcome = self._entry(intent_id).outcome
+        if outcome is None:
+            raise WaitTimeout(records.not_ended(intent_id, timeout))
+        return outcome
+
+    def _known(self, email: str) -> Latest | None:
+        lane = lane_of(email)
+        self._meet_failure()
+        return self._latest.get(lane)
+
+    def _entry(self, intent_id: str) -> _Entry:
+        if intent_id not in self._entries:
+            raise UnknownIntent(intent_id)
+        return self._entries[intent_id]
+
+    def _meet_failure(self) -> None:
+        with self._lock:
+            if self._error is None or self._times == 0:
+                return
+            if self._times is not None:
+                self._times -= 1
+            raise copy.copy(self._error)  # whoever catches it may note something on it
+
+
+class FakeContactQueue(_Fake, ContactQueue):
+    """A `ContactQueue` in memory. `wait` answers at once; its `timeout` is only told in `WaitTimeout`."""
+
+    def _submit(self, chunk: Sequence[Submission]) -> Sequence[Sequence[str]]:
+        return self._store(chunk)
+
+    def status(self, intent_id: str) -> Status | None:
+        """Where the intent stands: waiting, done or dead; None if the id is unknown."""
+        return self._status(intent_id)
+
+    def wait(self, intent_id: str, timeout: float) -> Outcome:
+        """The outcome. Raises `WaitTimeout` at once if the intent waits, and `UnknownIntent`."""
+        return self._wait(intent_id, timeout)
+
+    def latest(self, email: str) -> Latest | None:
+        """What `set_latest` said of this address, else None. Raises `InvalidIntent`."""
+        return self._known(email)
+
+    def close(self) -> None:
+        """Note that it was closed. Use after that works, as with the real one."""
+        self.closed = True
+
+
+class FakeAsyncContactQueue(_Fake, AsyncContactQueue):
+    """An `AsyncContactQueue` in memory: see `FakeContactQueue`. What a test says and asks is not awaited."""
+
+    async def _submit(self, chunk: Sequence[Submission]) -> Sequence[Sequence[str]]:
+        return self._store(chunk)
+
+    async def status(self, intent_id: str) -> Status | None:
+        """Where the intent stands: waiting, done or dead; None if the id is unknown."""
+        return self._status(intent_id)
+
+    async def wait(self, intent_id: str, timeout: float) -> Outcome:
+        """The outcome. Raises `WaitTimeout` at once if the intent waits, and `UnknownIntent`."""
+        return self._wait(intent_id, timeout)
+
+    async def latest(self, email: str) -> Latest | None:
+        """What `set_latest` said of this address, else None. Raises `InvalidIntent`."""
+        return self._known(email)
+
+    async def close(self) -> None:
+        """Note that it was closed. Use after that works, as with the real one."""
+        self.closed = True
