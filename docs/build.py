@@ -60,6 +60,10 @@ def _answer(status: int, code: str = "any", message: str = "") -> Iterator[tuple
         yield operation, to_reply(operation, status, {}, body, 0)
 
 
+def _a_page() -> Iterator[tuple[op.Operation, op.Reply]]:
+    return ((operation, to_reply(operation, 403, {}, b"<html>", 0)) for operation in (READ, CREATE, UPDATE))
+
+
 def _no_answer(reply: op.Reply) -> Iterator[tuple[op.Operation, op.Reply]]:
     return ((operation, reply) for operation in (READ, CREATE, UPDATE))
 
@@ -77,6 +81,7 @@ ERRORS = (
     ("408", lambda: _answer(408)),
     ("5xx", lambda: _answer(503)),
     ("429", lambda: _answer(429)),
+    ("any status without Intercom's own envelope (a page of a proxy or firewall)", _a_page),
     ("401", lambda: _answer(401)),
     ("406, 415, unknown API version", lambda: _answer(406)),
     ("redirect", lambda: _answer(302)),

@@ -256,10 +256,15 @@ class TestUnarchive:
         assert (know.gone_ms is not None) is mark
 
     def test_failures_add_up(self) -> None:
+        said_by_intercom = op.Problem("server_error", 500, "server_error")
         know = knowing(known(lost_ms=1))
         for count in (1, 2, 3):
-            know = learn(know, op.Unarchive("c1"), op.Unknown(problem), NOW_MS)
+            know = learn(know, op.Unarchive("c1"), op.Unknown(said_by_intercom), NOW_MS)
             assert know.unarchive_failures == {"c1": count}
+
+    def test_what_failed_on_the_way_to_intercom_says_nothing_of_the_contact(self) -> None:
+        know = learn(knowing(known(lost_ms=1)), op.Unarchive("c1"), op.Unknown(problem), NOW_MS)
+        assert know.unarchive_failures == {}
         assert learn(know, op.Unarchive("c1"), op.Done(), NOW_MS).unarchive_failures == {}
 
     def test_whom_an_unarchive_without_an_answer_may_have_revived_is_not_forgotten(self) -> None:

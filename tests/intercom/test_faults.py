@@ -17,6 +17,10 @@ NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
 NOW_S = 1_767_225_600
 
 
+def envelope(*entries: dict[str, object]) -> bytes:
+    return json.dumps({"type": "error.list", "errors": entries}).encode()
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -48,7 +52,7 @@ def test_an_ordinary_address_is_shown_as_everywhere(address: str) -> None:
 
 
 def test_a_problem_shows_status_code_and_masked_text() -> None:
-    faults = faults_of(json.dumps({"errors": [{"code": "conflict", "message": "ann@x.test"}]}).encode())
+    faults = faults_of(envelope({"code": "conflict", "message": "ann@x.test"}))
     shown = problem("refused", 422, faults)
     assert (shown.kind, shown.http_status, shown.code) == ("refused", 422, "conflict")
     assert shown.message == "a***@x.test"
@@ -56,7 +60,7 @@ def test_a_problem_shows_status_code_and_masked_text() -> None:
 
 @pytest.mark.parametrize("code", ["ann@x.test", "two words", "x" * 65, "", 3, None, ["conflict"]])
 def test_a_code_that_is_no_code_is_not_shown(code: object) -> None:
-    (fault,) = faults_of(json.dumps({"errors": [{"code": code}]}).encode())
+    (fault,) = faults_of(envelope({"code": code}))
     assert fault.code is None
 
 
@@ -67,14 +71,17 @@ def test_a_code_that_is_no_code_is_not_shown(code: object) -> None:
         b"null",
         b"[]",
         b"{}",
-        b'{"errors":null}',
-        b'{"errors":{"code":"x"}}',
-        b'{"errors":["x",null,1]}',
+        b'{"type":"error.list","errors":null}',
+        b'{"type":"error.list","errors":{"code":"x"}}',
+        b'{"type":"error.list","errors":["x",null,1]}',
+        b'{"type":"error.list","errors":[]}',
+        b'{"type":"error","errors":[{"code":"x"}]}',
+        b'{"errors":[{"code":"x"}]}',
         b"<!doctype html>",
         b"\x80",
-        b'{"errors":[{"code":"x"}]',
+        b'{"type":"error.list","errors":[{"code":"x"}]',
         b"[" * 100_000,
-        b'{"errors":[NaN]}',
+        b'{"type":"error.list","errors":[NaN]}',
     ],
 )
 def test_no_envelope_no_faults(body: bytes) -> None:
@@ -82,8 +89,7 @@ def test_no_envelope_no_faults(body: bytes) -> None:
 
 
 def test_a_huge_envelope_is_cut() -> None:
-    body = json.dumps({"errors": [{"code": "x", "message": "y" * 1000}] * 10_000}).encode()
-    faults = faults_of(body)
+    faults = faults_of(envelope(*[{"code": "x", "message": "y" * 1000}] * 10_000))
     assert len(faults) == 20
     assert len(problem("refused", 400, faults).message or "") == 300
 

@@ -110,15 +110,15 @@ def test_200_of_a_list_is_candidates_and_where_to_go_on() -> None:
     body = {"type": "list", "data": [CONTACT, {"id": OTHER, "role": "visitor"}], "pages": pages}
     known = (Candidate(ID, "user", "u-17", None, None),)
     assert reply_to(PAGE, 200, body) == Listed(known, 5_000, "c2")
-    assert reply_to(PAGE, 200, {"data": [], "pages": {"next": None}}) == Listed((), 5_000)
-    assert isinstance(reply_to(PAGE, 200, {"data": None}), Unknown)
+    assert reply_to(PAGE, 200, {"type": "list", "data": [], "pages": {"next": None}}) == Listed((), 5_000)
+    assert isinstance(reply_to(PAGE, 200, {"type": "list", "data": None}), Unknown)
 
 
 @pytest.mark.parametrize(
     ("body", "region"), [({"app": {"region": "EU"}}, "EU"), ({"app": None}, None), ({}, None)]
 )
 def test_200_of_a_probe_may_tell_the_region(body: dict[str, Any], region: str | None) -> None:
-    assert reply_to(PROBE, 200, body) == Done(region=region)
+    assert reply_to(PROBE, 200, {"type": "admin", **body}) == Done(region=region)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_200_of_a_state_change_names_the_external_id(operation: Operation) -> No
     assert reply_to(operation, 200, {"object": "contact", "id": ID, "archived": True}) == Done(None)
 
 
-@pytest.mark.parametrize("operation", [ATTACH, DETACH, PROBE])
-def test_200_with_any_object_is_done(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", [ATTACH, DETACH])
+def test_200_with_the_subscription_is_done(operation: Operation) -> None:
     assert reply_to(operation, 200, {"type": "subscription", "id": "12"}) == Done()
 
 
@@ -180,12 +180,13 @@ def test_200_without_an_id_is_unknown(operation: Operation, contact: dict[str, A
 
 
 def test_a_search_with_one_unreadable_hit_is_unknown() -> None:
-    assert isinstance(reply_to(SEARCH, 200, {"data": [CONTACT, {"role": "user"}]}), Unknown)
+    body = {"type": "list", "data": [CONTACT, {"role": "user"}]}
+    assert isinstance(reply_to(SEARCH, 200, body), Unknown)
 
 
 @pytest.mark.parametrize("hint", [{"total_count": 11}, {"has_more": True}])
 def test_choices_that_are_not_all_there_are_unknown(hint: dict[str, Any]) -> None:
-    assert isinstance(reply_to(CHOICES, 200, {"data": [{"id": "12"}], **hint}), Unknown)
+    assert isinstance(reply_to(CHOICES, 200, {"type": "list", "data": [{"id": "12"}], **hint}), Unknown)
 
 
 # ── stop, wait, unsure: the same for every operation ──────────────────────────────────────────────────────
@@ -217,14 +218,7 @@ def test_a_redirect_stops_the_line(operation: Operation, status: int) -> None:
 
 
 @pytest.mark.parametrize("operation", EVERY)
-def test_401_without_an_envelope_stops_the_line(operation: Operation) -> None:
-    assert isinstance(reply_to(operation, 401, b"<html>"), Stopped)
-
-
-@pytest.mark.parametrize("operation", EVERY)
-@pytest.mark.parametrize(
-    "body", [b"<html>", errors(("api_plan_restricted", "No")), errors(("token_blocked", ""))]
-)
+@pytest.mark.parametrize("body", [errors(("api_plan_restricted", "No")), errors(("token_blocked", ""))])
 def test_403_is_to_be_probed(operation: Operation, body: object) -> None:
     assert isinstance(reply_to(operation, 403, body), Forbidden)
 
@@ -259,9 +253,8 @@ def test_a_404_that_tells_of_a_server_error_is_unknown() -> None:
 
 @pytest.mark.parametrize("operation", EVERY)
 @pytest.mark.parametrize("status", [400, 402, 405, 413, 422])
-@pytest.mark.parametrize("body", [b"", b"<html>", errors(("parameter_invalid", "name is too long"))])
-def test_other_4xx_are_refused(operation: Operation, status: int, body: object) -> None:
-    assert isinstance(reply_to(operation, status, body), Refused)
+def test_other_4xx_are_refused(operation: Operation, status: int) -> None:
+    assert isinstance(reply_to(operation, status, errors(("parameter_invalid", "name is too long"))), Refused)
 
 
 def test_a_user_cannot_become_a_lead() -> None:

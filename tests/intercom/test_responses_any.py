@@ -8,8 +8,10 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onelane_worker.core.handling import Learn, StopTheLine, TryAgain, WaitFor, handle
 from onelane_worker.core.operations import (
     Conflict,
+    Create,
     Found,
     Gone,
     NotSent,
@@ -18,6 +20,8 @@ from onelane_worker.core.operations import (
     Reply,
     Stopped,
     Throttled,
+    Unknown,
+    is_write,
 )
 from onelane_worker.intercom.wire import to_reply
 
@@ -48,9 +52,8 @@ CONTACTLIKE = st.fixed_dictionaries(
         JSON,
     ),
 )
-ERRORLIKE = st.fixed_dictionaries(
-    {"errors": st.lists(st.fixed_dictionaries({"code": JSON, "message": JSON | st.emails()}))}
-)
+ERRORS = st.lists(st.fixed_dictionaries({"code": JSON, "message": JSON | st.emails()}))
+ERRORLIKE = st.fixed_dictionaries({"errors": ERRORS, "type": st.just("error.list") | JSON})
 BODIES = st.binary() | (JSON | CONTACTLIKE | ERRORLIKE).map(lambda value: json.dumps(value).encode())
 HEADERS = st.dictionaries(
     st.sampled_from(["Link", "Date", "X-RateLimit-Reset", "Retry-After"]), st.text() | st.integers().map(str)
@@ -74,3 +77,58 @@ def test_only_a_4xx_is_ever_taken_for_not_done(operation: Operation, body: bytes
     for status in (200, 408, 500, 503):
         reply = to_reply(operation, status, {}, body, 0)
         assert not isinstance(reply, (NotSent, Refused, Throttled, Conflict, Gone, Stopped))
+
+
+# ── what is not Intercom's own ────────────────────────────────────────────────────────────────────────────
+
+PAGES = (
+    b"",
+    b"<html><h1>Blocked by the firewall</h1></html>",
+    b"upstream connect error",
+    b"null",
+    b'"no"',
+    b"[]",
+    b"{}",
+    b'{"error":"not found"}',
+    b'{"message":"Forbidden"}',
+    b'{"errors":[{"code":"not_found","message":"User Not Found"}]}',
+    b'{"type":"error.list","errors":[]}',
+    b'{"type":"error.list","errors":{"code":"conflict"}}',
+    b'{"type":"page","data":[],"app":{"region":"EU"}}',
+    b'{"data":[]}',
+    b'{"status":"ok","id":"12"}',
+)
+"""Bodies as proxies, firewalls and captive portals send them."""
+FOREIGN = (
+    st.sampled_from(PAGES)
+    | st.binary().filter(lambda body: b"type" not in body)
+    | st.dictionaries(st.sampled_from(["data", "errors", "message", "app"]), JSON).map(
+        lambda value: json.dumps(value).encode()
+    )
+)
+OUTAGE = (TryAgain, WaitFor, StopTheLine)
+"""Ways of handling that cost nobody a dead letter."""
+
+
+@given(OPERATIONS, st.integers(100, 999), FOREIGN)
+def test_what_is_not_intercoms_own_is_an_outage_whatever_its_status(
+    operation: Operation, status: int, body: bytes
+) -> None:
+    reply = to_reply(operation, status, {}, body, 0)
+    handling = handle(operation, reply)
+    if isinstance(operation, Create) and isinstance(reply, Unknown):
+        assert isinstance(handling, Learn)  # it is looked for before it is made again
+    else:
+        assert isinstance(handling, OUTAGE)
+
+
+@given(OPERATIONS.filter(is_write), st.integers(200, 299) | st.integers(400, 999), FOREIGN)
+def test_a_write_behind_a_foreign_page_may_have_been_done(
+    operation: Operation, status: int, body: bytes
+) -> None:
+    """429 says of itself that nothing was done; of any other status it cannot be known."""
+    reply = to_reply(operation, status, {}, body, 0)
+    if status == 429:
+        assert isinstance(reply, Throttled)
+    else:
+        assert isinstance(reply, Unknown)

@@ -54,7 +54,8 @@ def _digested(know: Knowledge, operation: op.Operation, reply: op.Reply, sent_ms
         case op.Refused() if isinstance(operation, op.Merge):
             return replace(know, unmergeable=know.unmergeable | {operation.lead_id})
         case op.Unknown() if isinstance(operation, op.Unarchive):
-            return _perhaps_revived(know, operation.contact_id, sent_ms)
+            own_word = reply.problem.code is not None
+            return _perhaps_revived(know, operation.contact_id, sent_ms, counts=own_word)
     return know
 
 
@@ -214,11 +215,12 @@ def _sighted(know: Knowledge, hit: op.Candidate, started_ms: int) -> Knowledge:
 # ── 404 and 410 ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _perhaps_revived(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
+def _perhaps_revived(know: Knowledge, contact_id: str, sent_ms: int, *, counts: bool) -> Knowledge:
     """It may live again, and the index shows it late: until that has passed, who it is must not be forgotten,
-    and nobody seen is no proof."""
-    failures = know.unarchive_failures.get(contact_id, 0) + 1
-    know = replace(know, unarchive_failures={**know.unarchive_failures, contact_id: failures})
+    and nobody seen is no proof. `counts`: it is Intercom that fails at it, and not the way there."""
+    if counts:
+        failures = know.unarchive_failures.get(contact_id, 0) + 1
+        know = replace(know, unarchive_failures={**know.unarchive_failures, contact_id: failures})
     return know.update_contact(contact_id, lost_ms=sent_ms) if contact_id in know.contacts else know
 
 

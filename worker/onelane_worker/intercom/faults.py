@@ -1,7 +1,7 @@
 """Intercom's error answers, read without trusting their shape.
 
 The published envelope is `{"type": "error.list", "request_id": …, "errors": [{"code", "message"?, …}]}`;
-proxies and outages answer with HTML, nothing, or half of it. Nothing here raises.
+proxies and outages answer with HTML, nothing, JSON of their own, or half of it. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def parse(body: bytes) -> Any:
 def faults_of(body: bytes) -> tuple[Fault, ...]:
     """The errors of an answer; empty if it does not carry Intercom's envelope."""
     envelope = parse(body)
-    entries = envelope.get("errors") if isinstance(envelope, dict) else None
+    if not isinstance(envelope, dict) or envelope.get("type") != "error.list":
+        return ()
+    entries = envelope.get("errors")
     if not isinstance(entries, list):
         return ()
     return tuple(_fault(entry) for entry in entries[:MAX_FAULTS] if isinstance(entry, dict))

@@ -3,6 +3,10 @@
 A 2xx is read by `_good`; anything else goes through `_RULES`, in order, and the first rule that answers wins.
 When nothing certain can be said the reply is Unknown, never a guess: an Unknown costs time, a wrong "not
 written" costs a duplicate. Nothing here raises.
+
+Only Intercom can refuse an intent. An error without its envelope, or a 2xx of another shape, comes from a
+proxy or firewall in between, or from Intercom's own front. That is an outage whatever its status, and it is
+not known what became of the request. Two statuses mean the same from whoever sends them: 429 and a redirect.
 """
 
 from __future__ import annotations
@@ -60,6 +64,8 @@ _STOP_STATUSES = frozenset({401, 406, 415})
 _OTHER_THINGS = frozenset({"admin_not_found", "team_not_found", "field_not_found"})
 """404 codes that speak of something named in the body, not of the contact in the path (documentation)."""
 
+_FOREIGN = "no error of Intercom's own: a proxy or firewall in between has answered"
+
 _ID = re.compile(r"id=([0-9a-f]{24})(?![0-9a-f])")
 _LINKED = re.compile(r"</?(?:[^<>]*/)?contacts/([0-9a-f]{24})/?>")
 
@@ -82,11 +88,6 @@ class _Failure:
 
     def says(self, pattern: str) -> bool:
         return any(re.search(pattern, fault.message, re.IGNORECASE) for fault in self.faults)
-
-    @property
-    def not_executed(self) -> bool:
-        """A 4xx other than 408 is Intercom's word that nothing was done."""
-        return 400 <= self.status < 500 and self.status != 408
 
 
 def to_reply(
@@ -124,26 +125,32 @@ def _good(operation: Operation, body: Any, started_ms: int) -> Reply | None:
         case ListPage():
             return _page(body, started_ms)
         case ListSubscriptions():
-            attached = ids_of(body)
+            attached = ids_of(body) if _is(body, "list") else None
             return None if attached is None else Subscriptions(attached)
         case ListTypes():
             return _types(body)
         case Unarchive() | Archive() | Delete():
             return _done(body)
         case Attach() | Detach():
-            return Done() if isinstance(body, dict) else None
+            return Done() if _is(body, "subscription") else None
         case Probe():
             return _probed(body)
 
 
+def _is(body: Any, kind: str, named_by: str = "type") -> bool:
+    """Intercom names the type of every object that it answers with (published 2.15 spec)."""
+    return isinstance(body, dict) and body.get(named_by) == kind
+
+
 def _done(body: Any) -> Reply | None:
-    if not isinstance(body, dict) or text(body.get("id")) is None:
+    """The type stood in `object` up to API 2.3 (recorded traffic 2021)."""
+    if not (_is(body, "contact") or _is(body, "contact", "object")) or text(body.get("id")) is None:
         return None
     return Done(text(body.get("external_id")))
 
 
 def _probed(body: Any) -> Reply | None:
-    if not isinstance(body, dict):
+    if not _is(body, "admin"):
         return None
     app = body.get("app")
     if not isinstance(app, dict):
@@ -160,7 +167,7 @@ def _listed(body: Any, started_ms: int) -> Reply | None:
 
 
 def _page(body: Any, started_ms: int) -> Listed | None:
-    hits = body.get("data") if isinstance(body, dict) else None
+    hits = body.get("data") if _is(body, "list") else None
     if not isinstance(hits, list):
         return None
     candidates = tuple(c for c in map(candidate_of, hits) if c is not None)
@@ -171,7 +178,7 @@ def _page(body: Any, started_ms: int) -> Listed | None:
 
 
 def _types(body: Any) -> Reply | None:
-    entries = body.get("data") if isinstance(body, dict) else None
+    entries = body.get("data") if _is(body, "list") else None
     if not isinstance(entries, list):
         return None
     by_id: dict[str, Any] = {}
@@ -212,9 +219,18 @@ def _forbidden(failure: _Failure) -> Reply | None:
     return Forbidden(failure.problem("forbidden")) if failure.status == 403 else None
 
 
+def _redirected(failure: _Failure) -> Reply | None:
+    return Stopped(failure.problem("redirected")) if failure.status < 400 else None
+
+
+def _foreign(failure: _Failure) -> Reply | None:
+    """It cannot be told whether the request went on from there, and the answer to it was replaced."""
+    if failure.faults:
+        return None
+    return Unknown(problem("not_from_intercom", failure.status, message=_FOREIGN))
+
+
 def _stopped(failure: _Failure) -> Reply | None:
-    if failure.status < 400:
-        return Stopped(failure.problem("redirected"))
     token = any((fault.code or "").startswith("token_") for fault in failure.faults)
     if failure.status == 401 or token or failure.has_code(_STOP_CODES - {"intercom_version_invalid"}):
         return Stopped(failure.problem("unauthorized"))
@@ -249,8 +265,7 @@ def _not_restorable(failure: _Failure) -> Reply | None:
 
 
 def _missing(failure: _Failure) -> Reply | None:
-    """404 and 410. Only Intercom's own envelope can declare a contact gone: a proxy's 404 page is no fact,
-    and believing it would end in a second contact."""
+    """404 and 410."""
     if failure.status not in (404, 410):
         return None
     if failure.has_code(_OTHER_THINGS):
@@ -260,10 +275,8 @@ def _missing(failure: _Failure) -> Reply | None:
             return NotSent(failure.problem("not_found"))
         case Attach() | Detach() if failure.status == 404:
             return _missing_subscription(failure)
-        case _ if failure.faults:
-            return Gone(_merged_into(failure))
         case _:
-            return NotSent(failure.problem("not_found"))
+            return Gone(_merged_into(failure))
 
 
 def _missing_subscription(failure: _Failure) -> Reply:
@@ -289,6 +302,8 @@ _RULES: tuple[Callable[[_Failure], Reply | None], ...] = (
     _blocked,
     _doubtful,
     _throttled,
+    _redirected,
+    _foreign,
     _forbidden,
     _stopped,
     _conflict,
