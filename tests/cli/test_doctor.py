@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +19,8 @@ from onelane_sandbox.client import SandboxControl
 from onelane_worker import doctor
 from onelane_worker.breaker import Gate
 from onelane_worker.core import operations as op
-from onelane_worker.doctor import BrokerView, Finding
+from onelane_worker.doctor import BrokerView
+from onelane_worker.finding import Finding, of_workers
 from onelane_worker.lanes.survey import Survey
 from onelane_worker.presence import Presence
 from onelane_worker.settings import Settings
@@ -263,10 +268,72 @@ def test_the_line(word: Any, level: str) -> None:
 
 def test_a_busy_broker_and_nobody_at_work() -> None:
     assert [one.level for one in doctor.of_broker(BrokerView({"q": 3}))] == ["ok"]
-    assert doctor.of_workers([]).level == "bad"
+    assert of_workers([]).level == "bad"
     assert [one.level for one in doctor.of_broker(BrokerView({}, problem="Timeout"))] == ["bad"]
 
 
 def test_no_address_in_what_it_prints(at_work: Onelane) -> None:
     at_work("pause", "--reason", EMAIL)
     assert EMAIL not in json.dumps(at_work("doctor", "--json").json) + at_work("doctor").out
+
+
+# ── the probe of a container ──────────────────────────────────────────────────────────────────────────────
+
+
+def worker_on(valkey: Redis, host: str) -> None:
+    worker = Presence(valkey)
+    worker.name = f"onelane-1@{host}"
+    worker.tell()
+
+
+def test_the_probe_looks_for_a_worker_of_this_host_only(onelane: Onelane, valkey: Redis) -> None:
+    host = socket.gethostname()
+    worker_on(valkey, "elsewhere")
+    ended = onelane("doctor", "--local", "--json")
+    assert (ended.code, ended.json["checks"][1]["says"]) == (1, f"none is alive on {host}")
+
+    worker_on(valkey, host)
+    ended = onelane("doctor", "--local", "--json")
+    assert (ended.code, ended.json["worst"]) == (0, "ok")
+    assert [one["says"] for one in ended.json["checks"]] == ["answers", f"1: onelane-1 on {host}"]
+
+
+def test_the_probe_tells_when_redis_is_away(anywhere: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert anywhere("doctor", "--local").code == 4
+
+
+def test_the_probe_imports_neither_celery_nor_a_http_client(valkey: Redis, valkey_url: str) -> None:
+    """A probe has a second, and starts anew each time."""
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from onelane_worker.cli.main import app\n"
+        "assert CliRunner().invoke(app, ['doctor', '--local']).exit_code == 1\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    env = os.environ | {"ONELANE_REDIS_URL": valkey_url}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert not {"celery", "httpx", "structlog", "limits"} & set(done.stdout.split())
+
+
+def test_doctor_leaves_nothing_behind(at_work: Onelane, valkey: Redis) -> None:
+    """Killed at any moment, too: it asks no worker, so it needs no queue for answers."""
+    before = set(valkey.keys())
+    at_work("doctor")
+    assert set(valkey.keys()) - before == set()
+
+
+def test_doctor_tells_that_the_token_is_of_another_workspace(at_work: Onelane, valkey: Redis) -> None:
+    assert checks(at_work)["workspace"]["says"] == (
+        "Sandbox (sandbox-0); the first worker notes it for this queue"
+    )
+    valkey.hset(keyspace.WORKSPACE, mapping={"id": "xyz789", "name": "ACME"})
+    ended = at_work("doctor")
+    assert ended.code == 1
+    found = checks(at_work)["workspace"]
+    assert (found["level"], found["says"]) == (
+        "bad",
+        "this queue belongs to the workspace ACME (xyz789), but the token to Sandbox (sandbox-0)",
+    )
+    assert "`onelane workspace move`" in found["todo"]

@@ -6,9 +6,9 @@ Nothing here changes anything. Redis must answer for there to be findings at all
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis, ResponseError
@@ -18,25 +18,15 @@ from onelane.settings import QueueSettings
 from onelane_worker import checks
 from onelane_worker.breaker import Gate
 from onelane_worker.core import operations as op
+from onelane_worker.finding import Finding, Level
 from onelane_worker.lanes.survey import Survey
 from onelane_worker.settings import Settings
 from onelane_worker.workspace import OtherWorkspace, Record, require_same
 
-Level = Literal["ok", "warn", "bad"]
 SKEW_WARN_S = 2.0
 FULL_WARN = 0.8
 HOSTS = {"US": "api.intercom.io", "EU": "api.eu.intercom.io", "AU": "api.au.intercom.io"}
 """Intercom's regions and their API hosts (published)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The answer to one question."""
-
-    name: str
-    level: Level
-    says: str
-    todo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +151,6 @@ def of_broker(view: BrokerView) -> Iterator[Finding]:
     yield Finding("broker", "ok", f"turns waiting: {waiting}")
 
 
-def of_workers(names: Sequence[str]) -> Finding:
-    """Who is at work? `names` as `presence.alive` gives them."""
-    if not names:
-        return Finding("workers", "bad", "none is alive", "Start one: `onelane worker`.")
-    shown = ", ".join(name.replace("@", " on ") for name in names)  # they look like addresses
-    return Finding("workers", "ok", f"{len(names)}: {shown}")
-
-
 def of_line(gate: Gate, words: str) -> Finding:
     """Is the line stopped?"""
     if gate.word == "paused":
@@ -265,9 +247,3 @@ def _region(region: str | None, host: str) -> Finding:
 def _said(problem: op.Problem) -> str:
     words = (problem.kind, problem.http_status, problem.code)
     return " ".join(str(word) for word in words if word is not None)
-
-
-def verdict(findings: Iterable[Finding]) -> Level:
-    """The worst of them."""
-    levels = {finding.level for finding in findings}
-    return "bad" if "bad" in levels else "warn" if "warn" in levels else "ok"

@@ -41,14 +41,22 @@ def open_queue() -> ContactQueue:
     return ContactQueue(queue_settings())
 
 
-def open_redis() -> Redis:
-    """A client of the same Redis, for looking at lanes. It gives up as soon as the SDK does."""
+def open_redis(tries: int | None = None) -> Redis:
+    """A client of the same Redis, for looking at lanes. It gives up as soon as the SDK does.
+
+    `tries`: how often each call is made at most; None is redis-py's own choice.
+    """
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     from onelane import link
 
     settings = queue_settings()
-    return Redis.from_url(settings.redis_url, **link.client_options(settings))
+    options = link.client_options(settings)
+    if tries is not None:
+        options["retry"] = Retry(NoBackoff(), tries - 1)
+    return Redis.from_url(settings.redis_url, **options)
 
 
 def where_redis_is() -> str:

@@ -13,7 +13,8 @@ from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, fail
 if TYPE_CHECKING:
     from onelane import QueueSettings
     from onelane_worker.core.operations import Reply
-    from onelane_worker.doctor import BrokerView, Finding
+    from onelane_worker.doctor import BrokerView
+    from onelane_worker.finding import Finding
     from onelane_worker.settings import Settings
     from onelane_worker.workspace import Record
 
@@ -25,17 +26,21 @@ def doctor(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="Most seconds to wait for Intercom.")
     ] = 5.0,
+    local: Annotated[
+        bool, typer.Option("--local", help="Only: does Redis answer, and is a worker of this host alive?")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check everything: Redis, broker, workers, lanes, Intercom.
 
-    As a probe: exit code 0 healthy, 1 something is bad, 4 Redis or the broker is unreachable.
+    As a probe: exit code 0 healthy, 1 something is bad, 4 Redis or the broker is unreachable. The probe of a
+    container is --local: it is quick, and asks Intercom for nothing.
     """
-    from onelane_worker import doctor as checkup
+    from onelane_worker.finding import verdict
 
     with output.progress("Asking", quiet=as_json) as say:
-        findings, unreachable = _findings(say, timeout)
-    worst = checkup.verdict(findings)
+        findings, unreachable = _of_this_host() if local else _findings(say, timeout)
+    worst = verdict(findings)
     if as_json:
         checks = [{"name": f.name, "level": f.level, "says": f.says, "todo": f.todo} for f in findings]
         output.print_json({"healthy": worst != "bad", "worst": worst, "checks": output.masked(checks)})
@@ -47,8 +52,31 @@ def doctor(
         raise typer.Exit(NEGATIVE)
 
 
-def _findings(say: Any, timeout_s: float) -> tuple[list[Finding], tuple[str, str] | None]:
-    """What there is to say, and if the queue cannot be reached: what, and what that means."""
+_Found = tuple[list["Finding"], tuple[str, str] | None]
+"""What there is to say, and if the queue cannot be reached: what, and what that means."""
+
+
+def _of_this_host() -> _Found:
+    """A probe has a second: one connection, one try, and no import of what it does not need."""
+    import socket
+
+    from redis.exceptions import RedisError
+
+    from onelane_worker.cli.config import open_redis, where_redis_is
+    from onelane_worker.finding import Finding, of_workers
+    from onelane_worker.presence import alive
+
+    host = socket.gethostname()
+    try:
+        with open_redis(tries=1) as redis:
+            names = [name for name in alive(redis) if name.endswith(f"@{host}")]
+    except RedisError as error:
+        found = Finding("redis", "bad", f"did not answer: {type(error).__name__}: {error}")
+        return [found], ("Redis did not answer", where_redis_is())
+    return [Finding("redis", "ok", "answers"), of_workers(names, f" on {host}")], None
+
+
+def _findings(say: Any, timeout_s: float) -> _Found:
     from redis.exceptions import RedisError
 
     from onelane_worker import doctor as checkup
@@ -81,6 +109,7 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
     from onelane_worker import doctor as checkup
     from onelane_worker.cli.config import open_redis
     from onelane_worker.cli.survey import line_words, look
+    from onelane_worker.finding import of_workers
     from onelane_worker.lanes.survey import survey
     from onelane_worker.presence import alive
     from onelane_worker.workspace import on_record
@@ -91,7 +120,7 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
         findings.append(checkup.of_line(gate, line_words(gate)))
         findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
         findings.append(checkup.of_dead_letters(redis))
-        findings.append(checkup.of_workers(alive(redis)))
+        findings.append(of_workers(alive(redis)))
         return findings, on_record(redis)
 
 

@@ -8,8 +8,6 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from onelane_worker.cli.exits import NEGATIVE, fail
 from onelane_worker.cli.processes import Child, Children
@@ -106,11 +104,13 @@ def flower_sees_a_worker(url: str) -> bool:
 
 def http_json(url: str) -> object:
     """The JSON behind a local URL; None if there is none (yet)."""
+    from urllib.request import ProxyHandler, build_opener  # late: every command imports this module
+
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=_HTTP_TIMEOUT_S) as response:
             answer: object = json.load(response)
             return answer
-    except (URLError, OSError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
