@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -38,11 +39,20 @@ MAX_CONNECTIONS = 16
 """A thousand tasks at once wait for one of these and do not open a thousand."""
 
 
+class _Own(threading.local):
+    """What one thread has made. A loop runs in one thread at a time, so nobody else can come in between."""
+
+    client: Redis | None = None
+    home: tuple[int, weakref.ref[asyncio.AbstractEventLoop]] | None = None
+    """The process and the event loop that the client belongs to."""
+
+
 class AsyncContactQueue:
     """The queue of contact intents, for asyncio. See `ContactQueue`: verbs, answers and errors are the same.
 
     Connections belong to the running event loop: used in another loop, or in a forked child, it opens new
-    ones. Cancelling `enqueue` leaves open whether the intent was stored.
+    ones; threads that each run a loop may share it. Cancelling `enqueue` leaves open whether the intent was
+    stored.
     """
 
     def __init__(
@@ -55,8 +65,7 @@ class AsyncContactQueue:
         """With the given settings, else those of the environment. Raises `BadSetting`."""
         self.settings = settings or QueueSettings.from_env()
         self._given = redis
-        self._made: Redis | None = None
-        self._home: tuple[int, weakref.ref[asyncio.AbstractEventLoop]] | None = None
+        self._own = _Own()
         self._publisher = publisher or Publisher(self.settings.broker)
 
     @classmethod
@@ -70,10 +79,9 @@ class AsyncContactQueue:
         if self._given is not None:
             return self._given
         home = os.getpid(), weakref.ref(asyncio.get_running_loop())
-        if self._made is None or self._home != home:
-            self._home = home
-            self._made = self._client()
-        return self._made
+        if self._own.client is None or self._own.home != home:
+            self._own.home, self._own.client = home, self._client()
+        return self._own.client
 
     def _client(self) -> Redis:
         options = link.client_options(self.settings)
@@ -181,9 +189,9 @@ class AsyncContactQueue:
                 await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
-        """Close all connections. Use after that opens new ones."""
+        """Close the connections of this event loop and to the broker. Use after that opens new ones."""
         self._publisher.close()
-        if self._given is not None or self._made is not None:
+        if self._given is not None or self._own.client is not None:
             await self._redis.aclose()
 
     async def __aenter__(self) -> Self:
