@@ -108,6 +108,12 @@ def test_version_2_16_merges_duplicates_only(world):
     world.ok("POST", "/contacts/merge", {**body, "skip_duplicate_validation": True}, version="2.16")
 
 
+def test_contacts_whose_address_has_a_sharp_s_are_duplicates_of_each_other(world):
+    strasse = "straße@example.test"
+    lead, user = world.lead(email=strasse), world.user(email=strasse)
+    world.ok("POST", "/contacts/merge", {"from": lead, "into": user}, version="2.16")
+
+
 def test_version_2_16_wants_an_email_with_email_verified(world):
     body = {"external_id": "X", "email_verified": True}
     assert world.error("POST", "/contacts", body, version="2.16")[0] == 400

@@ -110,7 +110,7 @@ def _united(source: Contact, target: Contact) -> dict[str, Any]:
 
 
 def _require_duplicates(source: Contact, target: Contact) -> None:
-    same_email = bool(source.email) and (source.email or "").lower() == (target.email or "").casefold()
+    same_email = bool(source.email) and (source.email or "").lower() == (target.email or "").lower()
     if not same_email and not (source.phone and source.phone == target.phone):
         message = "The contacts share neither an email nor a phone number"
         raise ApiError(400, "invalid_merge", message)

@@ -62,6 +62,6 @@ def _check_takeover(space: Workspace, contact: Contact, changes: dict[str, Any],
     if external_id == contact.external_id and not converted:
         external_id = None
     email = changes.get("email", contact.email if converted else None)
-    if not converted and (email or "").lower() == (contact.email or "").casefold():
+    if not converted and (email or "").lower() == (contact.email or "").lower():
         email = None
     identity.check_update(space, contact, external_id, email, now)
