@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY producers producers
 COPY worker worker
-RUN python -m venv /opt/onelane && /opt/onelane/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/onelane && /opt/onelane/bin/pip install --no-cache-dir '.[all]'
 
 FROM python:3.13-slim
 RUN useradd --system --create-home --uid 10001 onelane

@@ -19,7 +19,7 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	@echo "Installing Onelane into $(VENV) …"
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[all]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/python

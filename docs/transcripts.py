@@ -268,9 +268,7 @@ _PORTS = {"redis": stack.REDIS_PORT, "sandbox": stack.SANDBOX_PORT}
 
 
 def _worker() -> list[str]:
-    command = stack.worker_command(stack.DEFAULT_CONCURRENCY, "info")
-    command[command.index("--hostname") + 1] = WORKER_NAME
-    return command
+    return stack.worker_command(stack.DEFAULT_CONCURRENCY, "info", WORKER_NAME)
 
 
 def main() -> None:

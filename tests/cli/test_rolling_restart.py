@@ -44,7 +44,7 @@ class Fleet:
 
     def _start(self) -> Child:
         self._started += 1
-        command = [*stack.worker_command(4, "warning"), "--hostname", f"w{self._started}@%h"]
+        command = stack.worker_command(4, "warning", f"w{self._started}@%h")
         return self._children.start("Worker", command, self._env)
 
     def _wait_for(self, count: int) -> None:

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli import run
 
 from .helpers import Onelane
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that would have taken this process's place."""
-    commands: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, str | None]]:
+    """The workers that this process would have become: concurrency, log level, name."""
+    workers: list[tuple[int, str, str | None]] = []
+
+    def serve(*worker: Any) -> int:
+        workers.append(worker)
+        return 0
+
+    monkeypatch.setattr(run, "_serve", serve)
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "secret")
-    return commands
+    return workers
 
 
-def test_a_fit_worker_becomes_celery(onelane: Onelane, started: list[list[str]]) -> None:
-    ended = onelane("worker", "--concurrency", "3", "--loglevel", "WARNING")
+def test_a_worker_that_is_fit_serves(onelane: Onelane, started: list[Any]) -> None:
+    ended = onelane("worker", "--concurrency", "3", "--loglevel", "WARNING", "--name", "w1@%h")
 
     assert (ended.code, ended.err) == (0, "")
-    [command] = started
-    assert command[:6] == [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker"]
-    assert command[6:8] == ["--pool", "threads"]
-    assert command[command.index("--concurrency") + 1] == "3"
-    assert command[command.index("--hostname") + 1] == f"onelane-{os.getpid()}@%h"
-    assert "--task-events" in command
+    assert started == [(3, "warning", "w1@%h")]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_settings_that_cannot_be_used(
     value: str,
     complaint: str,
     onelane: Onelane,
-    started: list[list[str]],
+    started: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -64,9 +65,7 @@ def test_settings_that_cannot_be_used(
     assert started == []
 
 
-def test_a_redis_that_may_forget_is_refused(
-    onelane: Onelane, started: list[list[str]], valkey: Redis
-) -> None:
+def test_a_redis_that_may_forget_is_refused(onelane: Onelane, started: list[Any], valkey: Redis) -> None:
     valkey.config_set("maxmemory-policy", "allkeys-lru")
     try:
         ended = onelane("worker")
@@ -77,9 +76,7 @@ def test_a_redis_that_may_forget_is_refused(
     assert "set it to noeviction" in ended.err
 
 
-def test_an_unreachable_redis(
-    anywhere: Onelane, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_redis(anywhere: Onelane, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("ONELANE_REDIS_WAIT_S", "0")
 
@@ -89,7 +86,7 @@ def test_an_unreachable_redis(
     assert "Redis was not reachable" in ended.err
 
 
-def test_an_unknown_log_level(onelane: Onelane, started: list[list[str]]) -> None:
+def test_an_unknown_log_level(onelane: Onelane, started: list[Any]) -> None:
     assert onelane("worker", "--loglevel", "loud").code == 2
     assert started == []
 

@@ -92,7 +92,7 @@ def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
     with running() as (up, _):
         started = sessions_of(up.pid)
         ps = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(up.pid)], capture_output=True, text=True)
-        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "onelane_worker.app worker" in line]
+        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "-m onelane_worker worker" in line]
         os.kill(int(worker), signal.SIGKILL)
         _, err = up.communicate(timeout=40)
 

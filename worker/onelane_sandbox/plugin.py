@@ -1,7 +1,8 @@
 """The pytest plugin: fixtures for other people's tests. Entry point `onelane` of group pytest11.
 
 pytest loads this module in every run of every project that has Onelane installed, so it imports nothing but
-pytest; what a fixture needs is loaded and started when the first test asks for it.
+pytest; what a fixture needs is loaded and started when the first test asks for it. It comes with the extra
+[sandbox]; without it the fixtures end in an error that says so.
 
 `onelane_sandbox` is an Intercom of your own, whose index lags as you like:
 
@@ -28,6 +29,7 @@ The worker's windows are shrunk (see `onelane_sandbox.stage`). To change a setti
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +49,8 @@ def onelane_sandbox_server() -> Iterator[RunningSandbox]:
 
     Its index lags by less than the settle window of `onelane_queue`, so that lost answers are reconciled.
     """
-    from onelane_sandbox.serve import RunningSandbox
+    with _extra_installed("onelane_sandbox"):
+        from onelane_sandbox.serve import RunningSandbox
 
     with RunningSandbox(index_lag=INDEX_LAG_S) as running:
         yield running
@@ -75,10 +78,8 @@ def onelane_stage(
     onelane_sandbox_server: RunningSandbox, onelane_settings: Mapping[str, object]
 ) -> Iterator[Stage]:
     """Redis and worker for the whole run."""
-    try:
+    with _extra_installed("onelane_queue"):
         from onelane_sandbox.stage import Stage
-    except ImportError as missing:
-        pytest.skip(f"onelane_queue needs {missing.name}, which is not installed: pip install {missing.name}")
 
     control = onelane_sandbox_server.control
     with Stage(control.url, control.token, onelane_settings) as stage:
@@ -90,3 +91,13 @@ def onelane_queue(onelane_stage: Stage, onelane_sandbox: SandboxControl) -> Iter
     """A queue with a worker on it, over `onelane_sandbox`. It knows nothing of earlier tests."""
     yield onelane_stage.queue
     onelane_stage.reset()
+
+
+@contextmanager
+def _extra_installed(fixture: str) -> Iterator[None]:
+    """Ends the fixture with what to install. A skipped test would look as good as a passed one."""
+    try:
+        yield
+    except ImportError as error:
+        missing = f"{fixture} needs {error.name}, which is not installed"
+        pytest.fail(f"{missing}: pip install 'onelane[sandbox]'", pytrace=False)

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,7 +46,7 @@ WINDOWS: Mapping[str, object] = {
     "DUE_INTERVAL_S": 0.1,
 }
 """Settings of the worker; the variable of each is ONELANE_ + its name."""
-_WORKER = ["worker", "-P", "threads", "-c", "8", "-l", "INFO", "--without-mingle", "--without-gossip"]
+_WORKER = ["worker", "--concurrency", "8"]
 _UNACKED = "unacked"
 """The hash in which Celery's Redis transport keeps what a worker is doing."""
 
@@ -113,11 +114,11 @@ class Stage:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONELANE_")}
         settings = {**WINDOWS, "REDIS_URL": self.redis_url, **self._given}
         given = {f"ONELANE_{name}": str(value) for name, value in settings.items()}
-        path = os.pathsep.join(filter(None, sys.path))  # the worker finds what the tests find
         with self.log.open("wb") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "onelane_sandbox.stage"],
-                env={**inherited, "PYTHONPATH": path, **given},
+                # -P: modules of the folder with the tests are not the worker's.
+                [sys.executable, "-P", "-m", "onelane_sandbox.stage"],
+                env={**inherited, **given},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -156,12 +157,12 @@ def _free_port() -> int:
 
 
 def _run_worker() -> None:
-    """A Celery worker that stops when its standard input ends."""
-    from celery.__main__ import main
+    """`onelane worker`, which stops when its standard input ends."""
+    command = import_module("onelane_worker.__main__")  # by its name: nothing else here knows the worker
 
     threading.Thread(target=_stop_with_parent, name="onelane-attendant", daemon=True).start()
-    sys.argv = ["celery", "-A", "onelane_worker.app", *_WORKER]
-    main()
+    sys.argv = ["onelane", *_WORKER]
+    command.main()
 
 
 def _stop_with_parent() -> None:

@@ -9,18 +9,20 @@ import os
 import threading
 
 from celery import Celery
+from celery.utils.nodenames import default_nodename, host_format
 from pydantic import ValidationError
 
 from onelane import keyspace
 from onelane.turns import celery_queue
 from onelane_worker import tasks
+from onelane_worker.plain_app import plain_app
 from onelane_worker.services import Services
 from onelane_worker.settings import Settings, complaints
 
 
 def make_app(settings: Settings) -> Celery:
     """A Celery app with Onelane's conventions: turns carry no data, results live in the lanes."""
-    app = Celery("onelane", broker=settings.broker, set_as_current=False)
+    app = plain_app(settings.broker)
     app.conf.update(
         task_queues=[celery_queue(queue) for queue in keyspace.QUEUES],
         task_default_queue=keyspace.broker_queue(keyspace.INTERACTIVE),
@@ -60,3 +62,22 @@ except ValidationError as error:
     raise SystemExit(f"onelane: {'; '.join(complaints(error))}") from None
 app = make_app(settings)
 tasks.register(app, services)
+
+
+def serve(concurrency: int, loglevel: str, name: str | None = None) -> int:
+    """Be a worker until a signal ends it; returns the exit code. `name` may hold %h, the host.
+
+    A worker waits on the network nearly all the time, so threads serve it best. Gossip and mingle, Celery's
+    talk among workers, are of no use to lanes and cost a start of a second.
+    """
+    # Without a name of its own, two workers of one host are one to Flower.
+    worker = app.Worker(
+        hostname=host_format(default_nodename(name or f"onelane-{os.getpid()}@%h")),
+        pool_cls="threads",
+        concurrency=concurrency,
+        loglevel=loglevel,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return worker.exitcode or 0

@@ -125,12 +125,11 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
 
 
 def _ask_broker(url: str) -> BrokerView:
-    from celery import Celery
-
     from onelane import keyspace
     from onelane_worker.doctor import BrokerView
+    from onelane_worker.plain_app import plain_app
 
-    app = Celery("onelane", broker=url, set_as_current=False)
+    app = plain_app(url)
     app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
     try:
         with app.connection_for_read(connect_timeout=_BROKER_S) as connection:

@@ -52,10 +52,20 @@ class Sent:
         return told
 
 
+def _kinds(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    return intake.kinds(incomplete)
+
+
 def enqueue(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="What is wanted; the kinds stand below.", show_default=False),
+        typer.Argument(
+            metavar="KIND",
+            help="What is wanted; the kinds stand below.",
+            show_default=False,
+            autocompletion=_kinds,
+        ),
     ] = None,
     email: Annotated[str | None, typer.Option(help="Whom it is about.", show_default=False)] = None,
     source_file: Annotated[

@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from onelane_worker.cli import output
+from onelane_worker.extras import MissingExtra
 
 DONE: Final = 0
 NEGATIVE: Final = 1
@@ -87,6 +88,8 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
     from onelane import errors
 
     match error:
+        case MissingExtra():
+            return USAGE, str(error), None
         case errors.InvalidIntent():
             return USAGE, str(error), None
         case errors.DedupeMismatch():

@@ -70,11 +70,16 @@ def _pairs(words: Sequence[str], option: str) -> dict[str, Any]:
     return found
 
 
-def kinds_sentence() -> str:
-    """The kinds that there are."""
+def kinds(beginning: str = "") -> list[str]:
+    """The kinds that there are, as they are typed; those that begin so."""
     from onelane.intents import KINDS
 
-    return f"Kinds: {', '.join(kind.replace('_', '-') for kind in KINDS)}."
+    return [name for kind in KINDS if (name := kind.replace("_", "-")).startswith(beginning)]
+
+
+def kinds_sentence() -> str:
+    """The kinds that there are."""
+    return f"Kinds: {', '.join(kinds())}."
 
 
 def one(kind: str, given: Given) -> Intent:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up
@@ -18,10 +21,26 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
     rich_markup_mode="markdown",  # paragraphs are filled, whatever the width
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would show addresses
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"onelane {version('onelane')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
 
 _TRY, _SERVE, _USE, _LOOK, _OPERATE = "Try it", "Serve", "Enqueue", "Look", "Operate"
 
@@ -43,7 +62,3 @@ app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)
 def main() -> None:
     """Entry point."""
     app(prog_name="onelane")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onelane_worker import extras
 from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
@@ -28,19 +28,27 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Lanes served at the same time (threads).")] = 16,
     loglevel: Annotated[str, typer.Option(help=f"One of {', '.join(LOG_LEVELS)}.")] = "info",
+    name: Annotated[
+        str | None, typer.Option(help="Its name in Flower; no two workers share one. %h is the host.")
+    ] = None,
 ) -> None:
     """Serve lanes: a Celery worker.
 
     Ctrl-C and SIGTERM let it end what it is at.
     """
     from onelane_worker.cli.config import worker_settings
-    from onelane_worker.cli.stack import worker_command
 
     if loglevel.lower() not in LOG_LEVELS:
         raise typer.BadParameter(f"must be one of {', '.join(LOG_LEVELS)}", param_hint="--loglevel")
     require_ready(worker_settings())
-    command = worker_command(concurrency, loglevel.lower())
-    os.execv(command[0], command)  # from here on it is Celery's own process: its signals, its exit code
+    raise typer.Exit(_serve(concurrency, loglevel.lower(), name))
+
+
+def _serve(concurrency: int, loglevel: str, name: str | None) -> int:
+    """Serve in this process. Celery's own command would look for modules in the current folder first."""
+    from onelane_worker.app import serve
+
+    return serve(concurrency, loglevel, name)
 
 
 def require_ready(settings: Settings) -> None:
@@ -88,6 +96,7 @@ def sandbox(
 
     The contacts API, with an index lag, and with faults on demand under /_sandbox.
     """
+    extras.require("sandbox", "`onelane sandbox`")
     from onelane_sandbox.serve import run
     from onelane_worker.cli.output import console, print_json
 

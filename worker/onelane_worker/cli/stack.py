@@ -25,23 +25,21 @@ _NEIGHBOURS = 20
 _HTTP_TIMEOUT_S = 5.0
 
 
-def worker_command(concurrency: int, loglevel: str) -> list[str]:
-    """A worker process. It waits on the network nearly all the time, so threads serve it best.
+_PYTHON = [sys.executable, "-P"]
+"""Without the current folder on the import path: it may hold a redis.py or a celery.py of the user's."""
+_CELERY = [*_PYTHON, "-c", "import onelane_worker.app; from celery.__main__ import main; main()"]
+"""The command `celery`, with the app imported before it puts the current folder on the path to import it."""
 
-    Gossip and mingle, Celery's talk among workers, are of no use to lanes and cost a start of a second.
-    """
-    celery = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker", "--pool", "threads"]
-    # A name of its own, or two workers of one host are one to Flower.
-    options = ["--hostname", f"onelane-{os.getpid()}@%h", "--loglevel", loglevel, "--task-events"]
-    options += ["--concurrency", str(concurrency)]
-    return [*celery, *options, "--without-gossip", "--without-mingle"]
+
+def worker_command(concurrency: int, loglevel: str, name: str | None = None) -> list[str]:
+    """A worker process, as `onelane worker` runs it."""
+    options = ["--concurrency", str(concurrency), "--loglevel", loglevel]
+    return [*_PYTHON, "-m", "onelane_worker", "worker", *options, *(["--name", name] if name else [])]
 
 
 def start_valkey(children: Children, port: int, directory: Path) -> Child:
     """An embedded Valkey at `redis_url(port)`; it is ready once `redis_answers`."""
-    return children.start(
-        "Valkey", [sys.executable, "-m", "onelane_worker.cli.valkey", str(port), str(directory)]
-    )
+    return children.start("Valkey", [*_PYTHON, "-m", "onelane_worker.cli.valkey", str(port), str(directory)])
 
 
 def redis_url(port: int) -> str:
@@ -56,7 +54,7 @@ def http_url(port: int) -> str:
 
 def start_sandbox(children: Children, port: int, index_lag: str, attributes: Sequence[str] = ()) -> Child:
     """A sandbox as `onelane sandbox` runs it, on this port; it is ready once `sandbox_answers`."""
-    command = [sys.executable, "-m", "onelane_worker", "sandbox", "--host", HOST, "--port", str(port)]
+    command = [*_PYTHON, "-m", "onelane_worker", "sandbox", "--host", HOST, "--port", str(port)]
     options = ["--index-lag", index_lag, *(f"--attribute={one}" for one in attributes)]
     return children.start("Sandbox", [*command, *options])
 
@@ -75,17 +73,17 @@ def start_worker(
 
 def start_flower(children: Children, port: int, env: Mapping[str, str]) -> Child:
     """Flower; it is ready once `flower_sees_a_worker`."""
-    celery = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "flower"]
+    flower = [*_CELERY, "-A", "onelane_worker.app", "flower"]
     options = [f"--address={HOST}", f"--port={port}", f"--tasks_columns={FLOWER_COLUMNS}"]
     # Local only: the API may be asked without a login.
-    return children.start("Flower", [*celery, *options], {"FLOWER_UNAUTHENTICATED_API": "true", **env})
+    return children.start("Flower", [*flower, *options], {"FLOWER_UNAUTHENTICATED_API": "true", **env})
 
 
 def worker_answers(broker: str) -> Callable[[], bool]:
     """Whether a worker on this broker has its consumer connected: it answers a ping."""
-    from celery import Celery
+    from onelane_worker.plain_app import plain_app
 
-    app = Celery("onelane", broker=broker, set_as_current=False)
+    app = plain_app(broker)
 
     def answers() -> bool:
         try:

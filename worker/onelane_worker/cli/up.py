@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onelane_worker import extras
 from onelane_worker.cli import output, stack, state
 from onelane_worker.cli.config import REDIS_URL, is_set, worker_settings
 from onelane_worker.cli.exits import NEGATIVE, USAGE, fail
@@ -40,7 +41,8 @@ class Plan:
     """None: the environment names a Redis."""
     sandbox_port: int | None
     """None: the environment names a workspace of Intercom."""
-    flower_port: int
+    flower_port: int | None
+    """None: Flower is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Running:
     redis: str | None
     """URL of the embedded Valkey."""
     sandbox: str | None
-    flower: str
+    flower: str | None
 
     def document(self, settings: Settings) -> dict[str, Any]:
         """For `--json`, and for the commands in other terminals. A configured URL may hold a password."""
@@ -87,6 +89,9 @@ def up(
 
     What ONELANE_REDIS_URL and ONELANE_INTERCOM_TOKEN name is used, and not started.
     """
+    extras.require("sandbox", "`onelane up`")
+    if flower_port is not None:
+        extras.require("flower", "--flower-port")
     parse_lag(index_lag)
     if parse_attributes(attribute or ()) and is_set(TOKEN):
         fail(USAGE, f"--attribute is for the sandbox, and {TOKEN} names a workspace of Intercom")
@@ -101,7 +106,7 @@ def up(
             concurrency=concurrency,
             redis_port=_port(REDIS_URL, redis_port, stack.REDIS_PORT, "--redis-port"),
             sandbox_port=_port(TOKEN, sandbox_port, stack.SANDBOX_PORT, "--sandbox-port"),
-            flower_port=stack.choose_port(flower_port, stack.FLOWER_PORT, "--flower-port"),
+            flower_port=_flower_port(flower_port),
         )
         _run(plan, settings, claim, as_json)
     if not as_json:
@@ -113,6 +118,13 @@ def _port(variable: str, wanted: int | None, usual: int, option: str) -> int | N
     return None if is_set(variable) else stack.choose_port(wanted, usual, option)
 
 
+def _flower_port(wanted: int | None) -> int | None:
+    """Where to start Flower; None without the extra [flower]."""
+    if not extras.is_installed("flower"):
+        return None
+    return stack.choose_port(wanted, stack.FLOWER_PORT, "--flower-port")
+
+
 @contextmanager
 def _claim() -> Iterator[state.Claim]:
     try:
@@ -120,7 +132,8 @@ def _claim() -> Iterator[state.Claim]:
             yield claim
     except state.AlreadyUp:
         known = state.addresses()
-        where = f" (process {known['pid']}, Flower at {known['flower']})" if known else ""
+        flower = f", Flower at {known['flower']}" if known.get("flower") else ""
+        where = f" (process {known['pid']}{flower})" if known else ""
         fail(NEGATIVE, f"`onelane up` is running already{where}", "Stop that one first, or use it as it is.")
 
 
@@ -162,9 +175,11 @@ def _run(plan: Plan, settings: Settings, claim: state.Claim, as_json: bool) -> N
 
 
 def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[str], None]) -> Running:
-    say("Valkey, the sandbox, Flower and a worker")
+    say(
+        "Valkey, the sandbox, Flower and a worker" if plan.flower_port else "Valkey, the sandbox and a worker"
+    )
     env = dict(os.environ)
-    redis = sandbox = None
+    redis = sandbox = flower = None
     to_await: list[tuple[Callable[[], bool], Child]] = []
     if plan.redis_port is not None:
         redis = env[REDIS_URL] = stack.redis_url(plan.redis_port)
@@ -175,23 +190,28 @@ def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[st
         env[TOKEN] = stack.SANDBOX_TOKEN
         child = stack.start_sandbox(children, plan.sandbox_port, plan.index_lag, plan.attributes)
         to_await.append((partial(stack.sandbox_answers, sandbox), child))
-    flower = stack.http_url(plan.flower_port)
-    child = stack.start_flower(children, plan.flower_port, env)
+    if plan.flower_port is not None:
+        flower = stack.http_url(plan.flower_port)
+        child = stack.start_flower(children, plan.flower_port, env)
+        to_await.append((partial(stack.flower_sees_a_worker, flower), child))
     worker = stack.start_worker(children, env, plan.concurrency)  # the last: it is stopped first
     to_await.append((stack.worker_answers(settings.broker_url or env[REDIS_URL]), worker))
-    to_await.append((partial(stack.flower_sees_a_worker, flower), child))
     for ready, child in to_await:
         children.wait_until(ready, child)
     return Running(redis, sandbox, flower)
 
 
 def _show(running: Running, plan: Plan) -> None:
+    from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
 
     lag = lag_words(parse_lag(plan.index_lag))
     rows = Table.grid(padding=(0, 2))
-    rows.add_row("Flower", f"[bold]{running.flower}[/]")
+    if running.flower is None:
+        rows.add_row("Flower", escape(f"not installed: {extras.how_to_install('flower')}"))
+    else:
+        rows.add_row("Flower", f"[bold]{running.flower}[/]")
     if running.sandbox is None:
         rows.add_row("Intercom", "the workspace of ONELANE_INTERCOM_TOKEN")
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onelane_worker import extras
 from onelane_worker.cli import output
 from onelane_worker.cli.exits import NEGATIVE, fail
 from onelane_worker.cli.processes import ChildFailed, Children, Interrupted, stop_on_signals
@@ -34,6 +35,7 @@ def demo(
     Everyday stories, played twice against a sandbox of Intercom whose search lags; then
     the contacts that are truly there are counted. Exit code 1 if Onelane's are not right.
     """
+    extras.require("sandbox", "`onelane demo`")
     from onelane_worker.cli.demo import report
 
     with tempfile.TemporaryDirectory(prefix="onelane-demo-") as directory:
