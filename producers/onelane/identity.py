@@ -139,9 +139,3 @@ def lane_id(address: str) -> str:
 def digest(text: str) -> str:
     """A stable 128-bit digest (32 hex digits), used wherever the text itself must not be seen."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
-
-
-def mask(address: str) -> str:
-    """What people may see of an address: `ann@example.test` becomes `a***@example.test`."""
-    local, _, domain = address.strip().rpartition("@")
-    return f"{local[:1]}***@{domain}"

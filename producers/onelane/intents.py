@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast,
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from onelane import identity
+from onelane import display, identity
 from onelane.errors import InvalidIntent
 from onelane.fields import (
     ATTRIBUTE_PREFIX,
@@ -90,8 +90,7 @@ class _Base(BaseModel):
         """What was given, for `repr`, which ends up in logs and tracebacks: addresses masked."""
         for name, value in super().__repr_args__():
             if name in self.model_fields_set:
-                hide = isinstance(value, str) and "@" in value
-                yield name, identity.mask(value) if hide else value
+                yield name, display.masked(value)
 
     @property
     def address(self) -> str:
@@ -106,7 +105,7 @@ class _Base(BaseModel):
     @property
     def masked(self) -> str:
         """What people may see of the address."""
-        return identity.mask(self.address)
+        return display.mask(self.address)
 
     def to_json(self) -> str:
         """The JSON form, canonical: sorted keys, only what was named."""

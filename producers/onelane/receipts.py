@@ -16,7 +16,13 @@ ENDED: tuple[State, ...] = ("done", "dead")
 
 class _Answer(BaseModel):
     # Unknown fields are passed over: a newer worker may say more than this SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        serialize_by_alias=True,
+        hide_input_in_errors=True,
+    )
 
 
 class Receipt(_Answer):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from onelane import identity, keyspace
+from onelane import display, identity, keyspace
 from onelane.errors import DedupeMismatch, InvalidIntent, OnelaneError, QueueFull
 from onelane.intents import EmailChange, Intent, parse_intent
 from onelane.keyspace import QueueName
@@ -153,7 +153,7 @@ def prepare(intent: Intent | Mapping[str, Any], settings: QueueSettings) -> Subm
         intent_id=intent_id,
         lane=lane,
         kind=intent.kind,
-        who=identity.mask(address),
+        who=display.mask(address),
         keys=_keys(intent_id, lane, intent),
         args=args,
         new_address=intent.new_address if isinstance(intent, EmailChange) else None,

@@ -90,9 +90,9 @@ def test_without_a_terminal_a_wide_cell_keeps_its_row_together(capsys: pytest.Ca
 
 
 def test_facts_stand_in_two_columns(screen: Screen) -> None:
-    facts = [output.Fact("a", "word " * 12, "ok"), output.Fact("long", "one\ntwo", "BAD", "red")]
+    facts = [output.Fact("a", "word " * 12, "ok"), output.Fact("long", "one", "BAD", "red")]
     with redirect_stdout(screen):
-        output.print_facts([*facts, output.Fact("", "x")])
+        output.print_facts([*facts, output.Fact("", "two"), output.Fact("", "x")])
 
     assert screen.lines == [
         "ok   a     word word word word word word word word word word",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from onelane.intents import SettleCheck, parse_intent
 from onelane_worker.core.belief import Belief, Journal, Memory, Version
@@ -89,7 +89,7 @@ def versions_json(by_source: Mapping[str, Version]) -> str:
     return _VERSIONS.dump_json(dict(by_source)).decode()
 
 
-_VERSIONS = TypeAdapter(dict[str, Version])
+_VERSIONS = TypeAdapter(dict[str, Version], config=ConfigDict(hide_input_in_errors=True))
 
 
 def to_json(value: BaseModel) -> str:

@@ -15,6 +15,7 @@ import structlog
 from celery import Celery
 from celery.exceptions import Retry
 
+from onelane import display
 from onelane.receipts import Outcome
 from onelane.turns import TASK_PREFIX
 from onelane_worker.core.operations import Problem
@@ -28,14 +29,14 @@ class Rejected(Exception):
     """The intent became a dead letter; the text is its reason."""
 
     def __repr__(self) -> str:
-        return f"Rejected: {self}"
+        return display.shown(f"Rejected: {self}")
 
 
 class Waiting(Exception):
     """The intent waits for its next attempt; the text says why."""
 
     def __repr__(self) -> str:
-        return f"Waiting: {self}"
+        return display.shown(f"Waiting: {self}")
 
 
 class Postponed(Retry):  # type: ignore[misc]
@@ -55,7 +56,7 @@ class Told:
         self._outcome = outcome
 
     def __repr__(self) -> str:
-        return str(self._outcome)
+        return display.shown(str(self._outcome))
 
 
 class RowEvents:
@@ -84,7 +85,7 @@ class RowEvents:
         self._send("task-started", row)
 
     def succeeded(self, row: Row, outcome: Outcome, runtime_s: float) -> None:
-        self._send("task-succeeded", row, result=str(outcome), runtime=runtime_s)
+        self._send("task-succeeded", row, result=repr(Told(outcome)), runtime=runtime_s)
 
     def failed(self, row: Row, rejected: Rejected) -> None:
         self._send("task-failed", row, exception=repr(rejected), traceback="")

@@ -165,14 +165,15 @@ def _probe(settings: Settings, timeout_s: float) -> Reply:
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    output.print_facts([output.Fact(one.name, _said(one), *_MARKS[one.level]) for one in findings])
+    output.print_facts([fact for one in findings for fact in _facts(one)])
     bad, warned = (sum(one.level == level for one in findings) for level in ("bad", "warn"))
     words = [f"{bad} bad" if bad else "", output.many(warned, "warning") if warned else ""]
     counted = ", ".join(filter(None, words))
     told = f"{'Not fit' if bad else 'Fit'} to serve{f': {counted}' if counted else ''}."
-    output.tell(f"\n{told}", style="bold red" if bad else "bold yellow" if warned else "bold green")
+    output.tell("")
+    output.tell(told, style="bold red" if bad else "bold yellow" if warned else "bold green")
 
 
-def _said(finding: Finding) -> str:
-    said: str = output.masked(f"{finding.says}\n→ {finding.todo}" if finding.todo else finding.says)
-    return said
+def _facts(finding: Finding) -> list[output.Fact]:
+    said = [output.Fact(finding.name, finding.says, *_MARKS[finding.level])]
+    return [*said, output.Fact("", f"→ {finding.todo}")] if finding.todo else said

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, NoReturn
 
@@ -30,15 +30,15 @@ UNREACHABLE: Final = 4
 TIMED_OUT: Final = 5
 
 
-def fail(code: int, message: str, hint: str | None = None) -> NoReturn:
+def fail(code: int, message: str, hint: str | None = None, lines: Sequence[str] = ()) -> NoReturn:
     """Say what is wrong, and what to do about it, on standard error; end the command with this code.
 
-    A program that asked for JSON and has got none yet is told the same in `{"failed": …}`. Addresses are
-    masked in both: what was typed by mistake may be one.
+    `lines` stand below the hint. A program that asked for JSON and has got none yet is told message and hint
+    in `{"failed": …}`. Addresses are masked in both: what was typed by mistake may be one.
     """
-    output.tell(output.masked(f"onelane: {message}"), err=True)
-    if hint is not None:
-        output.tell(output.masked(hint), indent=2, err=True)
+    output.tell(f"onelane: {message}", err=True)
+    for line in [*([] if hint is None else [hint]), *lines]:
+        output.tell(line, indent=2, err=True)
     output.print_failure(code, message, hint)
     raise typer.Exit(code)
 
@@ -71,7 +71,7 @@ def _ending(*, wants_json: bool) -> Iterator[None]:
             output.print_failure(NEGATIVE, "not confirmed: nothing was done", None)
             raise
         except _UsageError as error:
-            error.message = output.masked(error.message)  # what was typed by mistake may be an address
+            error.message = output.shown(error.message)  # what was typed by mistake may be an address
             output.print_failure(USAGE, error.format_message(), "`--help` lists what can be said.")
             raise
         except Exception as error:

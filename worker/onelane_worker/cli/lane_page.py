@@ -49,7 +49,9 @@ def read(redis: Redis, lane: str, who: str | None, line: dict[str, Any]) -> dict
     if not any(known) and not view.dirty and not events:
         return None
     who = who or _who(redis, view)
-    return _document(view, waiting, who, line, seconds * 1000 + micros // 1000) | {"timeline": events}
+    return _document(view, waiting, who, line, seconds * 1000 + micros // 1000) | {
+        "timeline": output.masked(events)
+    }
 
 
 def _who(redis: Redis, view: LaneView) -> str:
@@ -212,7 +214,7 @@ def _show_holder(page: dict[str, Any]) -> None:
 
 
 def _show_waiting(page: dict[str, Any]) -> None:
-    output.tell(f"\nWaiting  {output.many(page['waiting'], 'intent')}, head first", style="bold")
+    output.heading(f"Waiting  {output.many(page['waiting'], 'intent')}, head first")
     output.print_entries([_entry(one) for one in page["intents"]])
     if page["waiting"] > len(page["intents"]):
         output.tell(f"… and {page['waiting'] - len(page['intents']):,} more")
@@ -225,7 +227,7 @@ def _entry(intent: dict[str, Any]) -> output.Entry:
 
 
 def _show_contacts(page: dict[str, Any]) -> None:
-    output.tell("\nBelieved" + ("" if page["contacts"] else "  nothing"), style="bold")
+    output.heading("Believed" + ("" if page["contacts"] else "  nothing"))
     for known in page["contacts"]:
         words = [known["role"], known["id"]]
         words += [f"external id {known['external_id']}"] if known["external_id"] else []
@@ -250,7 +252,7 @@ def _show_facts(known: dict[str, Any]) -> None:
 
 def _show_memory(page: dict[str, Any]) -> None:
     if page["consent"]:
-        output.tell("\nLast word on mail", style="bold")
+        output.heading("Last word on mail")
     for channel, word in page["consent"].items():
         name = "all mail" if channel == "all" else f"subscription type {channel}"
         said = "opted in" if word.get("opted_in") else "opted out"

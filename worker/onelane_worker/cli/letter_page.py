@@ -63,7 +63,8 @@ def show_list(letters: Sequence[DeadLetter], older: str, *, filtered: bool) -> N
     output.print_entries([entry(letter) for letter in letters], _HEADINGS)
     if older:
         output.tell(older)
-    output.tell("\n`onelane dead show ID` shows one whole, `onelane lane ID` what happened around it.")
+    output.tell("")
+    output.tell("`onelane dead show ID` shows one whole, `onelane lane ID` what happened around it.")
 
 
 def show(letter: DeadLetter, gone: frozenset[str] | None) -> None:
@@ -82,7 +83,8 @@ def show(letter: DeadLetter, gone: frozenset[str] | None) -> None:
             output.Fact("replay", _replay_words(gone)),
         ]
     )
-    output.tell("\nOnce the cause is gone, or to give it up:")
+    output.tell("")
+    output.tell("Once the cause is gone, or to give it up:")
     output.tell(f"onelane dead replay {letter.id}", indent=2)
     output.tell(f"onelane dead discard {letter.id} --reason TEXT", indent=2)
 

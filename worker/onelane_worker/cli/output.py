@@ -1,10 +1,13 @@
-"""What commands print: tables for people on a terminal, JSON for programs, and never an address in full."""
+"""What commands print: tables for people on a terminal, JSON for programs.
+
+Text for people goes through `onelane.display.shown` here, whoever wrote it: no address in full, no character
+that steers the terminal.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +31,6 @@ _COLOURS: Final = {
     **dict.fromkeys(("ended", "merged", "done"), "green"),
 }
 """Words that are cells of their own, and what a person should see of them at a glance."""
-_ADDRESS = re.compile(r"[^\s@<>()\[\]{}\"',;:=]+@[^\s@<>()\[\]{}\"',;:=]+")
 
 
 def console() -> Console:
@@ -76,12 +78,19 @@ def bar(what: str, total: int, least: int = 20) -> Iterator[Callable[[int], None
 
 
 def tell(text: str, *, indent: int = 0, err: bool = False, style: str = "") -> None:
-    """A sentence for people: on a terminal broken between words, elsewhere one line for each line."""
+    """A sentence for people: on a terminal broken between words, elsewhere one line. Without text an empty
+    line."""
     from rich.text import Text
 
     stream = notes() if err else console()
     for part in _broken(text, indent, stream):
         stream.print(Text(" " * indent + part, style=style), soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """What the next lines are about, below an empty line."""
+    tell("")
+    tell(text, style="bold")
 
 
 def print_facts(facts: Sequence[Fact]) -> None:
@@ -97,7 +106,7 @@ def print_facts(facts: Sequence[Fact]) -> None:
             line = Text(" " * indent if n else "")
             if not n:
                 line.append(fact.mark.ljust(marks), style=fact.style)
-                line.append(fact.name.ljust(width))
+                line.append(shown(fact.name).ljust(width))
             line.append(part, style="" if fact.mark else fact.style)
             _print_line(line)
 
@@ -114,17 +123,18 @@ class Fact:
 
 def _broken(text: str, indent: int, stream: Console) -> list[str]:
     """For a terminal, its lines; never broken inside of a word: half an id cannot be copied."""
+    text = shown(text)
     width = max(stream.width - indent, 20) if stream.is_terminal else None
-    lines = text.splitlines() or [""]
-    if width is None:
-        return lines
-    return [part for line in lines for part in _wrapped(line, width)]
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _wrapped(line: str, width: int) -> list[str]:
-    if len(line) <= width:
-        return [line]
-    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+def shown(text: str) -> str:
+    """The text as a person may read it."""
+    from onelane import display
+
+    return display.shown(text)
 
 
 # ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +164,17 @@ def print_json(value: Any) -> None:
     answer = _ANSWER.get()
     if answer is not None:
         answer.printed = True
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    typer.echo(escaped_json(value))
+
+
+def escaped_json(value: Any) -> str:
+    """JSON in which also those characters are escaped that steer a terminal and that JSON lets stand."""
+    from onelane.display import steers
+
+    document = json.dumps(value, ensure_ascii=False, default=str)
+    if document.isprintable():
+        return document
+    return "".join(json.dumps(one)[1:-1] if steers(one) else one for one in document)
 
 
 def print_failure(code: int, message: str, hint: str | None) -> None:
@@ -174,13 +194,13 @@ Entry = tuple[Sequence[str], str | Sequence[str]]
 
 def print_entries(entries: Sequence[Entry], headings: Sequence[str] = ()) -> None:
     """Entries for people. Nothing is cut or broken: a cell that has no room goes to the next line."""
-    rows = [*([headings] if headings else []), *(cells for cells, _ in entries)]
+    rows = [*([headings] if headings else []), *([shown(cell) for cell in cells] for cells, _ in entries)]
     if not rows:
         return
     widths = _widths(rows, bool(headings))
     if headings:
         _print_row(headings, widths, style="dim")
-    for cells, detail in entries:
+    for cells, (_, detail) in zip(rows[bool(headings) :], entries, strict=True):
         _print_row(cells, widths)
         for line in [detail] if isinstance(detail, str) else detail:
             if line:
@@ -236,21 +256,10 @@ def _print_line(line: Any) -> None:
 
 
 def masked(value: Any) -> Any:
-    """The value with every email address in it masked, in whatever depth."""
-    match value:
-        case str():
-            return _ADDRESS.sub(_mask, value)
-        case dict():
-            return {masked(key): masked(inner) for key, inner in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [masked(inner) for inner in value]
-    return value
+    """A document for `--json` with every email address in it masked."""
+    from onelane import display  # late: the whole SDK comes with it
 
-
-def _mask(match: re.Match[str]) -> str:
-    from onelane.identity import mask
-
-    return mask(match[0])
+    return display.masked(value)
 
 
 def kebab(kind: str) -> str:

@@ -244,11 +244,12 @@ def _show(page: dict[str, Any]) -> None:
     shown = {one["lane"] for one in page["blocked_longest"]}
     if any(one["lane"] not in shown for one in page["longest"]):
         _print("Longest queues", page["longest"])
-    output.tell(f"\n`onelane lane {page['blocked_longest'][0]['head']}` tells what happened there.")
+    output.tell("")
+    output.tell(f"`onelane lane {page['blocked_longest'][0]['head']}` tells what happened there.")
 
 
 def _print(title: str, entries: Sequence[dict[str, Any]]) -> None:
-    output.tell(f"\n{title}", style="bold")
+    output.heading(title)
     rows = []
     for one in entries:
         state = one["state"].replace("_", " ")

@@ -47,7 +47,7 @@ def _ms(moment: str) -> int:
 
 def show(entries: Sequence[Entry]) -> None:
     """The timeline, newest at the end; the day stands above its entries."""
-    output.tell("\nTimeline", style="bold")
+    output.heading("Timeline")
     if len(entries) > SHOWN:
         output.tell(f"… {len(entries) - SHOWN:,} earlier")
     for day, of_day in groupby(entries[-SHOWN:], key=_day):

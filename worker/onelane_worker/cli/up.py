@@ -167,7 +167,7 @@ def _run(plan: Plan, settings: Settings, claim: state.Claim, as_json: bool) -> N
         except Interrupted:
             pass
         except ChildFailed as failed:
-            fail(NEGATIVE, str(failed), f"The end of its log:\n{failed.tail}")
+            fail(NEGATIVE, str(failed), "The end of its log:", failed.tail.splitlines())
         if not as_json:
             typer.echo(
                 "Stopping: the worker ends what it is at. Ctrl-C again ends everything at once.", err=True

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from onelane.identity import mask
+from onelane import display
 from onelane_worker.core.operations import Problem
 
 MAX_MESSAGE = 300
@@ -25,7 +25,6 @@ MIN_WAIT_S = 1.0
 """Reset and Date are whole seconds: a shorter answer may only be rounding."""
 MAX_WAIT_S = 120.0
 
-_ADDRESS = re.compile(r"""[^\s<>()"',;:=\[\]{}]*(?:@|%40)[^\s<>()"',;\[\]{}]*""", re.IGNORECASE)
 _CODE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -65,19 +64,10 @@ def _fault(entry: dict[str, Any]) -> Fault:
 def problem(
     kind: str, status: int | None, faults: tuple[Fault, ...] = (), message: str | None = None
 ) -> Problem:
-    """A Problem that may be shown to people: every address in it is masked."""
+    """A Problem that may be shown to people: the addresses in it are masked, and it is short."""
     first = faults[0] if faults else Fault(None, "")
     text = message if message is not None else first.message
-    return Problem(kind, status, first.code, scrub(text) or None)
-
-
-def scrub(text: str) -> str:
-    """`text` with everything that looks like an email address masked, and cut to a readable length."""
-    return _ADDRESS.sub(_masked, text)[:MAX_MESSAGE]
-
-
-def _masked(match: re.Match[str]) -> str:
-    return mask(re.sub("%40", "@", match[0], flags=re.IGNORECASE))
+    return Problem(kind, status, first.code, display.excerpt(text, MAX_MESSAGE) or None)
 
 
 def retry_in_s(headers: Mapping[str, str], wall_s: float | None) -> float:

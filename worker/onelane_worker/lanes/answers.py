@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from onelane import identity
+from onelane import display, identity
 from onelane.keyspace import QueueName
 from onelane.turns import Turn
 from onelane_worker.lanes.model import (
@@ -110,7 +110,7 @@ def turns(words: Sequence[str]) -> list[Turn]:
 def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: str) -> Turn | None:
     try:
         intent = json.loads(payload)
-        kind, who = str(intent["kind"]), identity.mask(identity.normalise_email(intent["email"]))
+        kind, who = str(intent["kind"]), display.mask(identity.normalise_email(intent["email"]))
     except (ValueError, KeyError, TypeError):
         # Cannot happen to what the SDK stored. The other lanes must not suffer from it.
         log.error("lane %s: the payload of intent %s is unreadable; no turn is published", lane, head)

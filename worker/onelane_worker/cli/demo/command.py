@@ -56,7 +56,7 @@ def _play(directory: Path, index_lag_s: float, *, quiet: bool) -> list[Row]:
         except Interrupted:
             raise typer.Exit(INTERRUPTED) from None
         except ChildFailed as failed:
-            fail(NEGATIVE, str(failed), f"The end of its log:\n{failed.tail}")
+            fail(NEGATIVE, str(failed), "The end of its log:", failed.tail.splitlines())
 
 
 def _both_sides(children: Children, directory: Path, index_lag_s: float, quiet: bool) -> list[Row]:
