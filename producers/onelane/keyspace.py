@@ -58,10 +58,18 @@ EPOCH: Final = "onelane:epoch"
 WORKSPACE: Final = "onelane:workspace"
 WORKERS: Final = "onelane:workers"
 
+OF_LANES: Final = "onelane:{*}:*"
+"""Pattern of all keys with a hash tag, for SCAN."""
+
 
 def partition_of(lane_or_intent: str) -> str:
     """The partition (one hex digit) of a lane id, an intent id or any digest."""
     return lane_or_intent[0]
+
+
+def word_of(key: str) -> str:
+    """The word after the hash tag of a key."""
+    return key.split(":", 3)[2]
 
 
 def _key(partition: str, *words: str) -> str:

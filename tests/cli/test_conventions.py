@@ -24,6 +24,7 @@ ON_REDIS = (
     ["lanes"],
     ["pause"],
     ["resume"],
+    ["workspace", "show"],
 )
 
 

@@ -97,7 +97,7 @@ def _findings(say: Any, timeout_s: float) -> _Found:
         away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
         unreachable = unreachable or (away if broker.problem else None)
     say("Intercom")
-    reply = _probe(settings, timeout_s)
+    reply = probe(settings, timeout_s)
     findings += checkup.of_intercom(reply, settings)
     if reached:
         findings += checkup.of_workspace(reply, record)
@@ -149,7 +149,8 @@ def _length(connection: Any, queue: str) -> int:
         return 0
 
 
-def _probe(settings: Settings, timeout_s: float) -> Reply:
+def probe(settings: Settings, timeout_s: float) -> Reply:
+    """The answer to GET /me."""
     import time
 
     from onelane_worker.core.operations import Probe, Problem, Stopped

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up
+from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up, workspace
 from onelane_worker.cli.demo.command import demo
 from onelane_worker.cli.exits import Commands
 
@@ -56,6 +56,7 @@ app.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
 app.command("pause", rich_help_panel=_OPERATE)(survey.pause)
 app.command("resume", rich_help_panel=_OPERATE)(survey.resume)
 app.command("repair", rich_help_panel=_OPERATE)(repair.repair)
+app.add_typer(workspace.workspace, name="workspace", rich_help_panel=_OPERATE)
 app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)
 
 

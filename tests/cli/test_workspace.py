@@ -1,0 +1,178 @@
+"""`onelane workspace`: whose queue it is, and a move to another workspace, which is meant."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from redis import Redis
+
+from onelane import keyspace
+from onelane.identity import lane_id
+from onelane_sandbox.client import SandboxControl
+from onelane_worker.core.operations import Workspace
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.presence import Presence
+from onelane_worker.workspace import Record, note, on_record
+
+from .helpers import Hand, Onelane
+
+ANN = lane_id("ann@example.test")
+TRIAL, HERE = Workspace("trial", "Trial"), Workspace("sandbox-0", "Sandbox")
+SHARED = ("enqueue", "lead-capture", "--email", "ann@example.test", "--dedupe-key", "form-1", "--json")
+
+
+@pytest.fixture
+def with_token(onelane: Onelane, onelane_sandbox: SandboxControl, monkeypatch: pytest.MonkeyPatch) -> Onelane:
+    monkeypatch.setenv("ONELANE_INTERCOM_URL", onelane_sandbox.url)
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", onelane_sandbox.token)
+    return onelane
+
+
+def test_show(onelane: Onelane, valkey: Redis) -> None:
+    ended = onelane("workspace", "show")
+    assert (ended.code, "belongs to no workspace yet" in ended.err) == (3, True)
+
+    note(valkey, TRIAL)
+    ended = onelane("workspace", "show")
+    assert (ended.code, ended.out) == (0, "Trial (trial)\n")
+    assert onelane("workspace", "show", "--json").json == {
+        "workspace": {"id": "trial", "name": "Trial"},
+        "moving": False,
+    }
+
+
+def test_a_move_keeps_what_waits_and_forgets_what_was_true_elsewhere(
+    with_token: Onelane, valkey: Redis, hand: Hand
+) -> None:
+    # Given a queue of another workspace, where something was believed of Ann, and where Bob's create got lost
+    note(valkey, TRIAL)
+    with_token(*SHARED)
+    memory = {
+        "consent": {
+            "all": {"opted_in": False, "at_ms": 5, "by": "0" * 32},
+            "101": {"opted_in": True, "at_ms": 5, "by": "0" * 32},
+        },
+        "versions": {"crm": {"number": 7, "by": "0" * 32}},
+    }
+    hand.settle(ANN, {"result": "created", "contact_id": "c1"}, {"primary": "c1"}, memory)
+    bob = lane_id("bob@example.test")
+    waiting = with_token(
+        "enqueue", "lead-capture", "--email", "bob@example.test", "--dedupe-key", "b", "--json"
+    )
+    hand.postpone(bob, "reconciling", {"class": "network"}, delay_ms=0, journal=json.dumps({"x": 1}))
+    note_elsewhere(hand.store)
+
+    # When it is moved
+    ended = with_token("workspace", "move", "--yes", "--json")
+
+    # Then nothing of the former workspace is left, and Bob's intent waits
+    assert (ended.code, ended.json) == (
+        0,
+        {
+            "from": {"id": "trial", "name": "Trial"},
+            "to": {"id": "sandbox-0", "name": "Sandbox"},
+            "moved": True,
+            "intents": 1,
+            "dead_letters": 0,
+        },
+    )
+    assert on_record(valkey) == Record(HERE)
+    assert {keyspace.word_of(key) for key in valkey.keys("onelane:{*}:*")} & {
+        "belief",
+        "ext",
+        "known",
+    } == set()
+    view = hand.store.describe(ANN)
+    assert (view.belief, view.journal, view.dirty) == (None, None, False)
+    kept = json.loads(view.memory or "")
+    assert (list(kept), list(kept["consent"])) == (["consent"], ["all"])
+    assert valkey.pttl(keyspace.memory(ANN)) > 0
+    view = hand.store.describe(bob)
+    assert ([one.id for one in view.intents], view.journal, view.dirty) == (
+        [waiting.json["id"]],
+        None,
+        False,
+    )
+    # And what had ended there may be enqueued again, but what waits is still not doubled
+    assert with_token(*SHARED).json["duplicate"] is False
+    again = with_token(
+        "enqueue", "lead-capture", "--email", "bob@example.test", "--dedupe-key", "b", "--json"
+    )
+    assert again.json["duplicate"] is True
+
+
+def note_elsewhere(store: LaneStore) -> None:
+    """Somebody knows a contact of another address."""
+    store.note_contact("c1", ANN)
+
+
+def test_a_move_to_where_it_is_changes_nothing(with_token: Onelane, valkey: Redis) -> None:
+    ended = with_token("workspace", "move", "--yes")
+    assert (ended.code, ended.out) == (
+        0,
+        "The queue belonged to no workspace yet; it belongs to Sandbox (sandbox-0) now.\n",
+    )
+    before = valkey.keys()
+    ended = with_token("workspace", "move", "--yes")
+    assert (ended.code, ended.out) == (0, "The queue belongs to Sandbox (sandbox-0) already.\n")
+    assert valkey.keys() == before
+
+
+def test_a_move_that_was_cut_off_is_run_again(with_token: Onelane, valkey: Redis) -> None:
+    note(valkey, HERE)
+    valkey.hset(keyspace.WORKSPACE, "moving", "1")
+    valkey.set(keyspace.belief(ANN), "{}", px=60_000)
+    assert "has not ended" in with_token("workspace", "show").out
+
+    assert with_token("workspace", "move", "--yes").code == 0
+
+    assert on_record(valkey) == Record(HERE)
+    assert not valkey.exists(keyspace.belief(ANN))
+
+
+def test_nobody_may_be_at_work_during_a_move(with_token: Onelane, valkey: Redis, hand: Hand) -> None:
+    note(valkey, TRIAL)
+    worker = Presence(valkey)
+    worker.name = "onelane-1@box"
+    worker.tell()
+    ended = with_token("workspace", "move", "--yes")
+    assert (ended.code, "1 worker alive: onelane-1 on box" in ended.err) == (1, True)
+    worker.end()
+
+    with_token(*SHARED)
+    hand.claim(ANN)
+    ended = with_token("workspace", "move", "--yes")
+    assert (ended.code, "in 1 lane somebody is at work" in ended.err) == (1, True)
+    assert on_record(valkey) == Record(TRIAL)
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_where_nobody_can_be_asked_nothing_is_moved(
+    words: list[str], with_token: Onelane, valkey: Redis
+) -> None:
+    note(valkey, TRIAL)
+    assert with_token("workspace", "move", *words).code == 2
+    assert on_record(valkey) == Record(TRIAL)
+
+
+def test_nothing_is_moved_while_intercom_does_not_tell_whose_token_it_is(
+    with_token: Onelane, onelane_sandbox: SandboxControl, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(valkey, TRIAL)
+    onelane_sandbox.fault("unauthorized")
+    ended = with_token("workspace", "move", "--yes")
+    assert (ended.code, "does not tell whose token this is: unauthorized 401" in ended.err) == (1, True)
+    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "")
+    assert with_token("workspace", "move", "--yes").code == 2
+    assert on_record(valkey) == Record(TRIAL)
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--yes"]])
+def test_repair_leaves_another_workspace_alone(
+    words: list[str], with_token: Onelane, onelane_sandbox: SandboxControl, valkey: Redis
+) -> None:
+    note(valkey, TRIAL)
+    ended = with_token("repair", *words)
+    assert (ended.code, "belongs to the workspace Trial (trial)" in ended.err) == (1, True)
+    assert {one["path"] for one in onelane_sandbox.requests()} == {"/me"}
