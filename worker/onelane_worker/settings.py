@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     intercom_url: str = Field("https://api.intercom.io", description="API base; EU and AU have others")
     intercom_token: SecretStr = Field(SecretStr(""), description="Access token of the workspace")
     intercom_version: str = Field("2.15", description="Intercom-Version header")
+    http_proxy: str | None = Field(
+        None,
+        repr=False,
+        description="Proxy of Intercom calls, as http://user:password@host:port; no other is used",
+    )
     requests_per_10s: int = Field(1600, ge=1, description="Calls per 10 s window, all workers together")
     connections: int = Field(64, ge=1, description="HTTP connections of one worker process at most")
 
@@ -101,6 +106,13 @@ class Settings(BaseSettings):
     def _http(cls, value: str) -> str:
         if not value.startswith(("https://", "http://")):
             raise ValueError("must begin with https:// (or http:// for a sandbox)")
+        return value
+
+    @field_validator("http_proxy")
+    @classmethod
+    def _proxy(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
         return value
 
     @field_validator("intercom_token")

@@ -9,16 +9,17 @@
 
 What a reply guarantees
  * NotSent: the first byte of the request has not left. Everything that fails before that instant is NotSent:
-   DNS, connect, TLS, a full pool, and our own lateness.
+   DNS, connect, a proxy's tunnel, TLS, a full pool, and our own lateness.
  * Unknown: it had begun to leave and no whole answer came within `http_timeout_s`, measured in total. (The
-   time-outs of httpx are per read: a slow drip outlives them. They are off.)
+   time-outs of httpx are per read: a slow drip outlives them. They are off.) Also an answer to a request that
+   we did not see leave (see call.py): that is an error, and this process writes nothing after it.
  * Nothing is repeated and no redirect followed: whether a call may be made again is the planner's business.
 
 Idle connections (R74). One that was idle for more than KEEPALIVE_S is not used again, and one that the server
 has closed is noticed before it is used. So a close of an idle connection costs a new connection, not an
 Unknown, except when it crosses our request on the wire within those two seconds.
 
-Proxy settings, netrc and CA files of the environment are not read.
+Proxy settings, netrc and CA files of the environment are not read: there is HTTP_PROXY for that.
 """
 
 from __future__ import annotations
@@ -52,7 +53,13 @@ KEEPALIVE_S = 2.0
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """An answer longer than this is unreadable: a page of fifty contacts has some hundred kilobytes."""
 _CONNECTED = "connection.connect_tcp.complete"
-_LEAVING = "http11.send_request_headers.started"
+
+
+class _Unseen(Exception):
+    """There is an answer, and the request was not seen to leave: a write has gone out unrecorded."""
+
+
+_UNSEEN = problem("send_unseen", None, message="this version of httpx does not tell when a request leaves")
 
 
 class _TooLong(Exception):
@@ -160,8 +167,14 @@ class _Engine:
             timeout=None,
             follow_redirects=False,
             trust_env=False,
-            transport=httpx.AsyncHTTPTransport(retries=0, trust_env=False, limits=limits),
+            transport=httpx.AsyncHTTPTransport(
+                retries=0, trust_env=False, limits=limits, proxy=settings.http_proxy
+            ),
         )
+        self._sees = False
+        """A send was told by the library: so all are."""
+        self._blind = False
+        """There was an answer without one."""
         self.loop = LoopThread("onelane-intercom")
 
     def close(self) -> None:
@@ -169,6 +182,10 @@ class _Engine:
 
     async def exchange(self, call: Call) -> _Answer | NotSent | Unknown | Refused:
         """Send and receive; a reply instead of an answer if that went wrong."""
+        if self._blind and call.ready is not None:
+            return NotSent(_UNSEEN)
+        if call.deadline <= time.monotonic():
+            return _lost(call, "timeout")
         try:
             request = self._build(call.request)
         except (ValueError, TypeError) as error:  # no JSON can be made of the body
@@ -180,6 +197,9 @@ class _Engine:
             return _lost(call, "late")
         except _TooLong:
             return _lost(call, "unreadable")
+        except _Unseen:
+            log.error("httpx does not tell when a request leaves: no write can be put on record before it")
+            return Unknown(_UNSEEN)
         except TimeoutError:
             return _lost(call, "timeout")
         except (httpx.HTTPError, OSError) as error:
@@ -199,12 +219,19 @@ class _Engine:
         async def trace(event: str, info: Mapping[str, Any]) -> None:
             if event == _CONNECTED:
                 opened.append(info["return_value"])
-            elif event == _LEAVING:
+            if call.leaves_at(event, info):
+                self._sees = True
                 await call.leave(limit)
+            call.unseen = not self._sees and event.endswith(".complete") and not call.tunnel
 
         request.extensions["trace"] = trace
+        call.unseen = not self._sees
         try:
             response = await self.client.send(request, stream=True)
+            if call.started_ms is None:
+                self._blind = True
+                await response.aclose()
+                raise _Unseen
         except BaseException:
             for stream in opened:
                 await stream.aclose()  # httpcore loses the socket of a TLS handshake that is cancelled
@@ -246,7 +273,7 @@ def _unsendable(error: Exception) -> Refused:
 def _lost(call: Call, kind: str, error: Exception | None = None) -> NotSent | Unknown:
     """No answer: whether the request had begun to leave decides what that means."""
     trouble = problem(kind, None, message=None if error is None else _in_words(error))
-    return NotSent(trouble) if call.started_ms is None else Unknown(trouble)
+    return Unknown(trouble) if call.may_have_left else NotSent(trouble)
 
 
 def _in_words(error: Exception) -> str:
