@@ -6,12 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from onelane_sandbox.client import SandboxControl
+from onelane_worker import presence
 from onelane_worker.cli import run
 
 from .helpers import Onelane
@@ -36,6 +40,32 @@ def test_a_worker_that_is_fit_serves(onelane: Onelane, started: list[Any]) -> No
 
     assert (ended.code, ended.err) == (0, "")
     assert started == [(3, "warning", "w1@%h")]
+
+
+def test_a_name_is_the_same_after_a_restart_and_never_that_of_two_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a label of metrics: a process id in it would make a new series by every restart."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = "from onelane_worker.presence import free_name; print(free_name(), flush=True); input()"
+
+    def names(count: int) -> list[str]:
+        with ExitStack() as stack:
+            running = []
+            for _ in range(count):
+                process = subprocess.Popen(
+                    [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+                running.append(stack.enter_context(process))
+                stack.callback(process.kill)
+            return sorted(one.stdout.readline().strip() for one in running if one.stdout)
+
+    assert names(3) == names(3) == ["onelane-1", "onelane-2", "onelane-3"]
+
+
+def test_where_no_lock_can_be_kept_a_worker_still_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    assert presence.free_name() == "onelane"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from onelane import keyspace
 from onelane.turns import celery_queue
 from onelane_worker import tasks
 from onelane_worker.plain_app import plain_app
+from onelane_worker.presence import free_name
 from onelane_worker.services import Services
 from onelane_worker.settings import Settings, complaints
 
@@ -70,9 +71,8 @@ def serve(concurrency: int, loglevel: str, name: str | None = None) -> int:
     A worker waits on the network nearly all the time, so threads serve it best. Gossip and mingle, Celery's
     talk among workers, are of no use to lanes and cost a start of a second.
     """
-    # Without a name of its own, two workers of one host are one to Flower.
     worker = app.Worker(
-        hostname=host_format(default_nodename(name or f"onelane-{os.getpid()}@%h")),
+        hostname=host_format(default_nodename(name or f"{free_name()}@%h")),
         pool_cls="threads",
         concurrency=concurrency,
         loglevel=loglevel,

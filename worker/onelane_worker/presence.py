@@ -5,6 +5,9 @@ A worker that ends in good order takes its name back; one that was killed counts
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 from typing import Any, cast
 
 from redis import Redis
@@ -13,6 +16,7 @@ from onelane import keyspace
 
 LIFE_MS = 15_000
 """How long a worker counts as alive after it has told so last."""
+_MOST_WORKERS = 200
 
 
 class Presence:
@@ -37,6 +41,27 @@ class Presence:
         """This process ends."""
         if self.name is not None:
             self._redis.zrem(keyspace.WORKERS, self.name)
+
+
+def free_name() -> str:
+    """`onelane-1`, or with the next number that no worker of this machine has; this process's until it ends.
+
+    Two workers of one name would be one to Flower, and a name with a process id in it would be another one
+    after each restart, and in the labels of metrics a new series.
+    """
+    for number in range(1, _MOST_WORKERS + 1):
+        place = os.path.join(tempfile.gettempdir(), f"onelane-worker-{number}.lock")
+        try:
+            lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError:  # another user's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        return f"onelane-{number}"
+    return "onelane"  # nowhere to keep locks, as in a container that may write nowhere
 
 
 def alive(redis: Redis) -> list[str]:
