@@ -9,13 +9,13 @@
     ├── WaitTimeout        the outcome is not there yet; the intent goes on
     └── BadSetting         an ONELANE_ variable cannot be used; also a ValueError
 
-No message carries an email address. All of them survive pickling.
+No message carries an email address. Each can be made again from its `args`: so all of them survive pickling,
+copying, and Celery's JSON result back end (which carries nothing but the `args`).
 """
 
 from __future__ import annotations
 
-import copyreg
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from onelane.receipts import Receipt
@@ -36,10 +36,6 @@ class OnelaneError(Exception):
         self.receipts = receipts
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the constructor with the finished message.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
-
 
 class InvalidIntent(OnelaneError, ValueError):
     """The intent was refused at the door: nothing was sent.
@@ -52,8 +48,11 @@ class InvalidIntent(OnelaneError, ValueError):
         self.field = field
         self.message = message
         self.index = index
-        place = "" if index is None else f"intent {index}: "
-        super().__init__(f"{place}{field}: {message}")
+        super().__init__(field, message, index)
+
+    def __str__(self) -> str:
+        place = "" if self.index is None else f"intent {self.index}: "
+        return f"{place}{self.field}: {self.message}"
 
     def at(self, index: int) -> InvalidIntent:
         """The same complaint, placed in a batch."""
@@ -65,8 +64,11 @@ class DedupeMismatch(OnelaneError):
 
     def __init__(self, receipt_id: str) -> None:
         self.receipt_id = receipt_id
-        super().__init__(
-            f"the dedupe key already belongs to intent {receipt_id}, whose content differs; "
+        super().__init__(receipt_id)
+
+    def __str__(self) -> str:
+        return (
+            f"the dedupe key already belongs to intent {self.receipt_id}, whose content differs; "
             "use a new key for a new request"
         )
 
@@ -77,7 +79,10 @@ class QueueFull(OnelaneError):
     def __init__(self, what: str, limit: int) -> None:
         self.what = what
         self.limit = limit
-        super().__init__(f"{what} already holds {limit} waiting intents; retry later or add workers")
+        super().__init__(what, limit)
+
+    def __str__(self) -> str:
+        return f"{self.what} already holds {self.limit} waiting intents; retry later or add workers"
 
 
 class QueueUnavailable(OnelaneError):
@@ -92,8 +97,11 @@ class UnknownIntent(OnelaneError, LookupError):
 
     def __init__(self, intent_id: str) -> None:
         self.intent_id = intent_id
-        super().__init__(
-            f"no intent has the id {intent_id[:64]!r}: it was never accepted here, "
+        super().__init__(intent_id)
+
+    def __str__(self) -> str:
+        return (
+            f"no intent has the id {self.intent_id[:64]!r}: it was never accepted here, "
             "or it ended longer ago than ONELANE_STATUS_TTL_S"
         )
 
@@ -108,4 +116,7 @@ class BadSetting(OnelaneError, ValueError):
     def __init__(self, variable: str, message: str) -> None:
         self.variable = variable
         self.message = message
-        super().__init__(f"{variable}: {message}")
+        super().__init__(variable, message)
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.message}"

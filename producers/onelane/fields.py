@@ -7,6 +7,7 @@ float no text. No complaint repeats a value: an address may be in it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -30,6 +31,9 @@ CLEARABLE = ("name", "phone", "avatar", "owner_id", "signed_up_at", "last_seen_a
 ATTRIBUTE_PREFIX = "custom_attributes."
 
 _AWARE = "must be an aware datetime (one with a time zone) or its ISO 8601 form"
+_TOO_LATE = "lies beyond the year 9999: are these milliseconds?"
+# C0, DEL, C1, the line and paragraph separators, and the bidirectional controls.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECONDS = "must be unix seconds or an aware datetime (one with a time zone)"
 
 
@@ -73,10 +77,18 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _visible(value: str) -> str:
+    """Identifiers are shown where people read: a terminal obeys control characters, and with bidirectional
+    ones a name looks like another. Values of fields, such as a person's name, are kept as they are."""
+    if _CONTROLS.search(value):
+        raise refuse("contains a control character")
+    return value
+
+
 def _identifier(value: str) -> str:
     if not value.strip():
         raise refuse("is empty")
-    return value
+    return _visible(value)
 
 
 def _owner(value: Any) -> int:
@@ -116,7 +128,7 @@ def _seconds(value: Any) -> int:
     if value < 0:
         raise refuse("lies before 1970")
     if value > MAX_SECONDS:
-        raise refuse("lies beyond the year 9999: are these milliseconds?")
+        raise refuse(_TOO_LATE)
     return math.floor(value)
 
 
@@ -148,6 +160,8 @@ def _scalar(value: Any) -> Scalar:
         return _in_range(int(value))
     if isinstance(value, float):
         return _finite(float(value))
+    if isinstance(value, datetime):
+        return _seconds(value)
     raise refuse("must be a string, a number or a boolean (Intercom stores scalars only)")
 
 
@@ -172,7 +186,16 @@ def _finite(value: float) -> float:
 def _attribute_name(name: str) -> str:
     if not name.strip() or "." in name or "$" in name or len(name) > MAX_TEXT_LENGTH:
         raise refuse("is no attribute name: it is empty, too long, or contains . or $")
-    return name
+    return _visible(name)
+
+
+def _dates_in_seconds(attributes: dict[str, Any]) -> dict[str, Any]:
+    """By Intercom's convention the name of a date ends in `_at`. Other numbers are never judged."""
+    for name, value in attributes.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name.endswith("_at") and number and abs(value) > MAX_SECONDS:
+            raise refuse(f"{_TOO_LATE} A date is written in unix seconds", name)
+    return attributes
 
 
 def _clearable(path: str) -> str:
@@ -198,7 +221,7 @@ Email = Annotated[Str, AfterValidator(_address)]
 Text = Annotated[Str, Field(max_length=MAX_TEXT_LENGTH), AfterValidator(_not_blank)]
 Url = Annotated[Str, Field(max_length=MAX_URL_LENGTH), AfterValidator(_not_blank)]
 Identifier = Annotated[Str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), AfterValidator(_identifier)]
-DedupeKey = Annotated[Str, Field(min_length=1, max_length=200)]
+DedupeKey = Annotated[Str, Field(min_length=1, max_length=200), AfterValidator(_visible)]
 Source = Annotated[Str, Field(min_length=1, max_length=100), AfterValidator(_identifier)]
 Moment = Annotated[datetime, _kept(_moment, datetime)]
 Seconds = Annotated[int, _kept(_seconds, int | datetime)]
@@ -206,7 +229,10 @@ OwnerId = Annotated[int, Field(ge=0, le=MAX_INTEGER), _kept(_owner, int | str)]
 Version = Annotated[int, Field(ge=-MAX_VERSION, le=MAX_VERSION), _kept(_whole, int)]
 TypeIds = Annotated[tuple[Annotated[str, _kept(_type_id, str | int)], ...], AfterValidator(_as_set)]
 ContactId = Annotated[Str, AfterValidator(_contact_id)]
-Attributes = dict[Annotated[Str, AfterValidator(_attribute_name)], Annotated[Any, _kept(_scalar, Scalar)]]
+Attributes = Annotated[
+    dict[Annotated[Str, AfterValidator(_attribute_name)], Annotated[Any, _kept(_scalar, Scalar)]],
+    AfterValidator(_dates_in_seconds),
+]
 Unset = Annotated[tuple[Annotated[Str, AfterValidator(_clearable)], ...], AfterValidator(_as_set)]
 
 
@@ -239,5 +265,5 @@ def _message(first: ErrorDetails, context: dict[str, Any]) -> str:
 
 
 def _shown(word: str) -> str:
-    """A name from the caller's data, unless it might be an address or a flood."""
-    return "…" if "@" in word or len(word) > 64 else word
+    """A name from the caller's data, unless it might be an address, a flood, or an order to a terminal."""
+    return "…" if "@" in word or len(word) > 64 or _CONTROLS.search(word) else word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,16 +16,41 @@ PREFIX = "ONELANE_"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-def _redis_url(url: str) -> str:
+def checked_redis_url(url: str) -> str:
+    """A URL that redis-py reads as it is meant. Raises ValueError, which never repeats a part of it."""
+    from redis.connection import parse_url
+
     if not url.startswith(_REDIS_SCHEMES):
         raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}")
+    _check_parts(url)
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except Exception:  # its message may hold the password
+        raise ValueError("has an option after the ? that cannot be read") from None
     return url
 
 
-def _broker_url(url: str) -> str:
+def checked_broker_url(url: str) -> str:
+    """A URL that Celery reads as it is meant. Raises ValueError, which never repeats a part of it."""
     if "://" not in url:
         raise ValueError("must be a broker URL that Celery understands, such as redis://host:6379/0")
+    for one in url.split(";"):
+        _check_parts(one)
     return url
+
+
+def _check_parts(url: str) -> None:
+    """A sign in the password that ends the host part early would make the rest of it a port, a path or a host
+    name; the library that trips over it would show it."""
+    try:
+        parts = urlsplit(url)
+        readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:
+        readable = False
+    if not readable:
+        raise ValueError(
+            "cannot be read as a URL; in a password write % / ? # @ [ ] as %25 %2F %3F %23 %40 %5B %5D"
+        )
 
 
 class QueueSettings(BaseModel):
@@ -33,9 +59,11 @@ class QueueSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # URLs may hold passwords: not in repr.
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field("redis://localhost:6379/0", repr=False)
+    redis_url: Annotated[str, AfterValidator(checked_redis_url)] = Field(
+        "redis://localhost:6379/0", repr=False
+    )
     """The Redis that holds the lanes."""
-    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = Field(None, repr=False)
+    broker_url: Annotated[str, AfterValidator(checked_broker_url)] | None = Field(None, repr=False)
     """The Celery broker that carries the turns. None: the same Redis."""
     lane_max: int = Field(10_000, ge=1)
     """Most waiting intents of one address."""

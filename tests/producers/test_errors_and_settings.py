@@ -2,41 +2,109 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import pickle
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from celery import Celery
+from pydantic import ValidationError
 
 from onelane import (
+    AsyncContactQueue,
     BadSetting,
     ContactQueue,
     DedupeMismatch,
+    IntentError,
     InvalidIntent,
+    Latest,
     OnelaneError,
+    Outcome,
     QueueFull,
     QueueSettings,
     QueueUnavailable,
     Receipt,
+    Status,
     UnknownIntent,
     WaitTimeout,
+    errors,
 )
+from onelane_worker.settings import Settings, complaints
+
+NOW = datetime.now(UTC)
+ERRORS = [
+    OnelaneError("something else"),
+    InvalidIntent("name", "is empty", 3),
+    InvalidIntent("name", "is empty").at(4),
+    DedupeMismatch("1" * 32).in_batch(1, (Receipt(id="2" * 32, lane="2" * 32), None)),
+    QueueFull("the lane", 5),
+    QueueUnavailable("Redis did not answer"),
+    UnknownIntent("1" * 32),
+    WaitTimeout("not yet"),
+    BadSetting("ONELANE_LANE_MAX", "must be positive"),
+]
+every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+def test_every_public_error_is_among_those_tested() -> None:
+    public = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OnelaneError)}
+    assert {type(error) for error in ERRORS} == public
+
+
+@every_error
+@pytest.mark.parametrize(
+    "copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
+)
+def test_errors_survive_pickling_and_copying_C17(
+    error: OnelaneError, copied: Callable[[OnelaneError], OnelaneError]
+) -> None:
+    again = copied(error)
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+@every_error
+def test_errors_survive_the_json_of_celerys_result_back_end_C17(error: OnelaneError) -> None:
+    backend = Celery(broker="memory://", backend="cache+memory://", set_as_current=False).backend
+    stored = json.loads(json.dumps(backend.prepare_exception(error, serializer="json")))
+    again = backend.exception_to_python(stored)
+    own = {name: value for name, value in vars(error).items() if name != "receipts"}
+    if isinstance(error, DedupeMismatch):
+        del own["index"]  # the batch does not travel, only what was wrong
+    assert (type(again), str(again)) == (type(error), str(error))
+    assert vars(again) == own
 
 
 @pytest.mark.parametrize(
-    "error",
+    "value",
     [
-        InvalidIntent("name", "is empty", 3),
-        DedupeMismatch("1" * 32).in_batch(1, (Receipt(id="2" * 32, lane="2" * 32), None)),
-        QueueFull("the lane", 5),
-        QueueUnavailable("Redis did not answer"),
-        UnknownIntent("1" * 32),
-        WaitTimeout("not yet"),
-        BadSetting("ONELANE_LANE_MAX", "must be positive"),
+        Receipt(id="2" * 32, lane="2" * 32),
+        Outcome(result="created", contact_id="c", applied_with=("a", "b")),
+        Status(
+            id="1" * 32,
+            kind="lead_capture",
+            state="done",
+            accepted_at=NOW,
+            error=IntentError(class_="refused", code="x"),
+            outcome=Outcome(result="created"),
+        ),
+        Latest(
+            contact_id="c",
+            role="user",
+            fields={"name": "Ann"},
+            source="read",
+            as_of=datetime.now(UTC),
+            age_s=1,
+        ),
+        QueueSettings(),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_errors_survive_pickling(error: OnelaneError) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+def test_what_the_queue_answers_survives_pickling_and_copying_C17(value: Any) -> None:
+    assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
 
 
 def test_defaults() -> None:
@@ -78,6 +146,63 @@ def test_a_bad_value_names_the_variable_and_not_itself(variable: str, value: str
         QueueSettings.from_env({variable: value})
     assert caught.value.variable == variable
     assert "secret" not in str(caught.value)
+
+
+MALFORMED = [
+    "redis://:hun/ter2@host:6379/0",
+    "redis://:hun#ter2@host:6379/0",
+    "redis://:hun?ter2@host:6379/0",
+    "redis://:hun[ter2@host:6379/0",
+    "redis://:hunter2",
+    "redis://hunter2:ter2:ter2/0",
+    "redis://:123/hunter2@host/0",
+    "rediss://ann:hunter2@host:port/0",
+    "redis://host:0/0?password=hunter2",
+    "redis://host/0?db=hunter2",
+    "unix://:hun/ter2@/run/redis.sock",
+]
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+@pytest.mark.parametrize("make", [ContactQueue.from_url, AsyncContactQueue.from_url])
+def test_a_malformed_redis_url_shows_no_part_of_its_password_C17(
+    url: str, make: Callable[[str], Any]
+) -> None:
+    with pytest.raises(BadSetting, match=r"^ONELANE_REDIS_URL: ") as caught:
+        make(url)
+    assert not any(part in str(caught.value) for part in ("hun", "ter2", "123"))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("variable", ["redis_url", "broker_url"])
+@pytest.mark.parametrize("url", [url for url in MALFORMED if "?db" not in url])
+def test_neither_does_the_workers_C17(variable: str, url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(**{variable: url})
+    [complaint] = complaints(caught.value)
+    assert complaint.startswith(f"ONELANE_{variable.upper()}: ")
+    assert not any(part in complaint + str(caught.value) for part in ("hun", "ter2", "123"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hun%2Fter2@host:6379/0",
+        "redis://ann:p@ss:word@host/3",
+        "rediss://host?ssl_cert_reqs=required",
+        "unix://:secret@/run/redis.sock?db=1",
+    ],
+)
+def test_a_url_that_can_be_read_is_taken_as_it_is(url: str) -> None:
+    assert QueueSettings.from_env({}, redis_url=url).redis_url == Settings(redis_url=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://ann:p%2Fw@host:5672//", "sentinel://:pw@a:1/0;sentinel://:pw@b:2/0", "memory://", "sqs://"],
+)
+def test_brokers_of_every_kind_are_taken_as_they_are(url: str) -> None:
+    assert QueueSettings.from_env({}, broker_url=url).broker == Settings(broker_url=url).broker == url
 
 
 def test_a_socket_is_spelled_for_the_broker_too() -> None:

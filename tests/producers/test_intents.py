@@ -29,6 +29,7 @@ from onelane import (
 from onelane.intents import KINDS
 
 ANN = "ann@example.test"
+MS = 1_800_000_000_000
 
 
 class Plan(StrEnum):
@@ -125,6 +126,18 @@ REFUSED: list[tuple[type[Any], dict[str, Any], str, str]] = [
     ),
     (ContactUpsert, {"role": "admin"}, "role", "'keep', 'lead' or 'user'"),
     (ContactUpsert, {"create": True}, "create", "'create_or_update'"),
+    (LeadCapture, {"custom_attributes": {"paid_at": MS}}, "custom_attributes.paid_at", "milliseconds"),
+    (LeadCapture, {"custom_attributes": {"paid_at": float(MS)}}, "custom_attributes.paid_at", "milliseconds"),
+    (
+        ContactUpsert,
+        {"set_on_insert": {"custom_attributes": {"paid_at": MS}}},
+        "set_on_insert.custom_attributes.paid_at",
+        "milliseconds",
+    ),
+    (LeadCapture, {"custom_attributes": {"x": datetime(2026, 1, 1)}}, "custom_attributes.x", "aware"),
+    (LeadCapture, {"custom_attributes": {"x": date(2026, 1, 1)}}, "custom_attributes.x", "must be a string"),
+    (LeadCapture, {"custom_attributes": {"\x1b[2J": 1}}, "custom_attributes.…", "control character"),
+    (ContactSync, {"unset": ["custom_attributes.\x9b"]}, "unset.0", "control character"),
 ]
 
 
@@ -145,6 +158,26 @@ ACCEPTED: list[tuple[type[Any], dict[str, Any], str, Any]] = [
     (LeadCapture, {"custom_attributes": {"a": Plan.PRO}}, "custom_attributes", {"a": "pro"}),
     (LeadCapture, {"custom_attributes": {"a": Level.HIGH}}, "custom_attributes", {"a": 3}),
     (LeadCapture, {"custom_attributes": {"a": ""}}, "custom_attributes", {"a": ""}),
+    (LeadCapture, {"custom_attributes": {"views": MS}}, "custom_attributes", {"views": MS}),
+    (
+        LeadCapture,
+        {"custom_attributes": {"paid_at": MS // 1000}},
+        "custom_attributes",
+        {"paid_at": MS // 1000},
+    ),
+    (
+        LeadCapture,
+        {"custom_attributes": {"seen_at": "2026-01-01"}},
+        "custom_attributes",
+        {"seen_at": "2026-01-01"},
+    ),
+    (
+        LeadCapture,
+        {"custom_attributes": {"paid": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}},
+        "custom_attributes",
+        {"paid": 60},
+    ),
+    (LeadCapture, {"name": "\u202bאבא\u202c"}, "name", "\u202bאבא\u202c"),
     (
         LeadCapture,
         {"occurred_at": "2026-01-01T02:00:00+02:00"},
@@ -176,6 +209,24 @@ def test_accepted_as(make: type[Any], fields: dict[str, Any], field: str, held: 
     intent = make(**{"email": ANN, **fields})
     assert getattr(intent, field) == held
     assert parse_intent(json.loads(intent.to_json())) == intent
+
+
+@pytest.mark.parametrize(
+    "sign", ["\x00", "\n", "\x1b", "\x7f", "\x85", "\x9b", "\u202e", "\u2066", "\u200f", "\u2028"]
+)
+@pytest.mark.parametrize("field", ["external_id", "dedupe_key", "source"])
+def test_identifiers_hold_no_control_characters_C15(field: str, sign: str) -> None:
+    with pytest.raises(InvalidIntent, match=f"^{field}: contains a control character$") as caught:
+        LeadCapture(email=ANN, **{field: f"a{sign}b"})
+    assert sign not in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", ["\x1b", "\u202e"])
+def test_a_name_of_the_callers_data_is_never_shown_with_its_control_characters_C15(sign: str) -> None:
+    for fields in ({f"a{sign}b": 1}, {"custom_attributes": {f"a{sign}b": None}}):
+        with pytest.raises(InvalidIntent) as caught:
+            LeadCapture(email=ANN, **fields)
+        assert sign not in str(caught.value) + caught.value.field
 
 
 def test_plain_types_are_stored_whatever_came_in() -> None:
@@ -273,6 +324,9 @@ def test_json_schema_names_every_kind() -> None:
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
+identifiers = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"]), min_size=1, max_size=20
+).filter(str.strip)
 names = st.text("abcdefgh_ é-", min_size=1, max_size=10).filter(str.strip)
 scalars = (
     words
@@ -284,7 +338,12 @@ attributes = st.dictionaries(names, scalars, max_size=4)
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC))
 seconds = st.integers(0, 10**10)
 person: dict[str, Any] = {"name": words, "phone": words, "custom_attributes": attributes}
-common: dict[str, Any] = {"external_id": words, "dedupe_key": words, "occurred_at": moments, "source": words}
+common: dict[str, Any] = {
+    "external_id": identifiers,
+    "dedupe_key": identifiers,
+    "occurred_at": moments,
+    "source": identifiers,
+}
 types = st.lists(st.integers(0, 999).map(str), max_size=3)
 intents = st.one_of(
     *(
@@ -304,7 +363,7 @@ intents = st.one_of(
             ),
             (NewsletterOptOut, {}, {"subscription_types": types}),
             (LeadCapture, {}, person),
-            (ProductSignUp, {"external_id": words}, {**person, "signed_up_at": seconds | moments}),
+            (ProductSignUp, {"external_id": identifiers}, {**person, "signed_up_at": seconds | moments}),
             (
                 ContactSync,
                 {},

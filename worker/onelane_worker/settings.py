@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from onelane.settings import broker_of
+from onelane.settings import broker_of, checked_broker_url, checked_redis_url
 
 DAY_S = 86_400
 
@@ -86,6 +86,16 @@ class Settings(BaseSettings):
     newsletter_subscription_types: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Subscription type ids of the newsletter, comma separated"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        return checked_redis_url(value)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_url(cls, value: str | None) -> str | None:
+        return value if value is None else checked_broker_url(value)
 
     @field_validator("newsletter_subscription_types", mode="before")
     @classmethod
