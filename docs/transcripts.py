@@ -258,7 +258,7 @@ def started() -> Iterator[World]:
             child = stack.start_sandbox(children, ports["sandbox"], INDEX_LAG_S)
             children.wait_until(partial(stack.sandbox_answers, sandbox), child)
             child = children.start("Worker", _worker(), stack.without_onelane_settings() | settings)
-            children.wait_until(stack.worker_answers(redis), child)
+            children.wait_until(partial(stack.a_worker_is_ready, redis), child)
             queue = ContactQueue.from_url(redis)
             with queue, Terminal(directory, settings) as terminal:
                 yield World(queue, SandboxControl(sandbox), terminal)

@@ -114,14 +114,14 @@ def test_giving_up_is_a_failure(story: Story, flower: Flower) -> None:
     receipt = story.queue.enqueue(LeadCapture(email=story.email()))
     assert story.end(receipt).reason == "upstream_error"
     row = flower.row(receipt, "FAILURE")
-    assert row["exception"] == "Rejected: upstream_error"
+    assert row["exception"] == "Rejected: upstream_error 503 service_unavailable"
     assert row["retries"] == story.status(receipt).attempts - 1
 
 
 def test_21_a_refused_intent_is_a_failure(story: Story, flower: Flower) -> None:
     receipt = story.queue.enqueue(LeadCapture(email=story.email(), custom_attributes={"no_such_thing": 1}))
     story.end(receipt)
-    assert flower.row(receipt, "FAILURE")["exception"] == "Rejected: refused"
+    assert flower.row(receipt, "FAILURE")["exception"] == "Rejected: refused 400 parameter_invalid"
 
 
 def test_every_intent_of_a_lane_has_a_row(story: Story, flower: Flower) -> None:
@@ -144,7 +144,7 @@ def test_every_intent_of_a_lane_has_a_row(story: Story, flower: Flower) -> None:
         assert row["args"] == f"['{receipt.lane}']"
         assert row["kwargs"] == "{'who': 'a***@example.test'}"
         if outcome.result == "rejected":
-            assert row["exception"] == "Rejected: refused"
+            assert row["exception"] == "Rejected: refused 400 parameter_invalid"
         else:
             assert (row["state"], row["result"]) == ("SUCCESS", str(outcome))
     workers = {row["worker"] for row in flower.get("/api/tasks").values()}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -34,9 +36,9 @@ def wait_until(true: Callable[[], Any], timeout_s: float = 30) -> None:
 
 
 @contextmanager
-def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """`onelane up` and the addresses that it printed."""
-    environ = os.environ | {"FLOWER_UNAUTHENTICATED_API": "true"}
+def running(*options: str, open_api: bool = True) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`onelane up` and the addresses that it printed. `open_api`: tests may ask Flower's API."""
+    environ = os.environ | ({"FLOWER_UNAUTHENTICATED_API": "true"} if open_api else {})
     with subprocess.Popen(
         [*UP, *PORTS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
     ) as process:
@@ -103,21 +105,39 @@ def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
 
 def test_what_is_kept_in_data_is_there_again(anywhere: Onelane, tmp_path: Path) -> None:
     kept = str(tmp_path / "kept")
-    with running("--data", kept) as (up, _):
+    with running("--data", kept) as (up, known):
         receipt = anywhere("enqueue", "lead-capture", "--email", EMAIL, "--wait", "20", "--json").json["id"]
+        wait_until(lambda: flowers_state(known, receipt) == "SUCCESS")
         up.send_signal(signal.SIGTERM)
         assert up.wait(40) == 0
 
-    with running("--data", kept):
+    with running("--data", kept) as (_, known):
         assert anywhere("status", receipt, "--json").json["state"] == "done"
+        assert flowers_state(known, receipt) == "SUCCESS"
+
+
+def flowers_state(known: dict[str, Any], receipt: str) -> object:
+    tasks = http_json(f"{known['flower']}/api/tasks")
+    row = tasks.get(receipt, {}) if isinstance(tasks, dict) else {}
+    return row.get("state")
 
 
 def test_a_configured_redis_and_workspace_are_used(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONELANE_INTERCOM_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a-token")
-    with running() as (up, known):
+    with running(open_api=False) as (up, known):
         assert (known["redis"], known["sandbox"]) == (None, None)
-        assert len(sessions_of(up.pid)) == 2
+        started = sessions_of(up.pid)
+        assert len(started) == 2
+
+        # Flower reads and writes nothing there, and a page of another origin learns nothing from it
+        with_token = [pid for pid in started if b"a-token" in Path(f"/proc/{pid}/environ").read_bytes()]
+        assert len(with_token) == 1
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(f"{known['flower']}/api/tasks", headers={"Origin": "https://evil.test"}))
+        with refused.value as answer:
+            assert answer.code == 401
+            assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 def test_a_port_that_is_taken(anywhere: Onelane, valkey_url: str) -> None:

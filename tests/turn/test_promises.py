@@ -190,7 +190,7 @@ class _Rows:
     def ended(self, row: Row, outcome: Outcome) -> None:
         self.told.append((row, outcome))
 
-    def buried(self, row: Row, outcome: Outcome) -> None:
+    def buried(self, row: Row, outcome: Outcome, problem: op.Problem) -> None:
         self.told.append((row, outcome))
 
     def put_back(self, row: Row, problem: op.Problem, state: str, delay_s: float) -> None:

@@ -123,12 +123,12 @@ def test_flowers_rows_name_nobody_and_steer_nothing(events: tuple[RowEvents, Sen
     of_others = TurnRows(rows, "another")
 
     of_others.put_back(row, Problem("refused", 400, "x", HOSTILE), "retrying", 1.0)
-    of_others.buried(row, outcome)
+    of_others.buried(row, outcome, Problem("refused", 400, HOSTILE))
     of_others.ended(row, outcome)
 
     own = TurnRows(rows, row.id)
     own.put_back(row, Problem("refused", 400, "x", HOSTILE), "retrying", 1.0)
-    own.buried(row, outcome)
+    own.buried(row, outcome, Problem("refused", 400, HOSTILE))
     own.ended(row, outcome)
     told = [repr(own.postponed), repr(own.rejected), repr(Told(outcome)), repr(Rejected(HOSTILE))]
     told += [value for fields in sent for value in fields.values() if isinstance(value, str)]

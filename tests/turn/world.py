@@ -64,7 +64,7 @@ class Seen:
     def ended(self, row: Row, outcome: Outcome) -> None:
         self.events.append(("ended", row.id, outcome))
 
-    def buried(self, row: Row, outcome: Outcome) -> None:
+    def buried(self, row: Row, outcome: Outcome, problem: op.Problem) -> None:
         self.events.append(("buried", row.id, outcome))
 
     def put_back(self, row: Row, problem: op.Problem, state: str, delay_s: float) -> None:

@@ -73,7 +73,7 @@ class Observer(Protocol):
 
     def ended(self, row: Row, outcome: Outcome) -> None: ...
 
-    def buried(self, row: Row, outcome: Outcome) -> None: ...
+    def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None: ...
 
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None: ...
 
@@ -231,7 +231,7 @@ class Endings:
             belief=to_json(self.pointers(ended(know))),
             memory=to_json(replaying.buried(memory_of(self._lease.grant), head.id, again=head.again)),
         )
-        self._observer.buried(self._row(head, first=True), outcome)
+        self._observer.buried(self._row(head, first=True), outcome, problem)
         return self._go_on(settled, asked_at)
 
     def postpone(

@@ -41,9 +41,9 @@ class Observers:
         for one in self._observers:
             one.ended(row, outcome)
 
-    def buried(self, row: Row, outcome: Outcome) -> None:
+    def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None:
         for one in self._observers:
-            one.buried(row, outcome)
+            one.buried(row, outcome, problem)
 
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None:
         for one in self._observers:
@@ -59,7 +59,7 @@ class Story:
     def ended(self, row: Row, outcome: Outcome) -> None:
         self.events.append(_event("ended", row, **_of_outcome(outcome)))
 
-    def buried(self, row: Row, outcome: Outcome) -> None:
+    def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None:
         self.events.append(_event("buried", row, **_of_outcome(outcome)))
 
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None:

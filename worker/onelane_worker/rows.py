@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Rejected(Exception):
-    """The intent became a dead letter; the text is its reason."""
+    """The intent became a dead letter; the text is its reason, with Intercom's status and code."""
 
     def __repr__(self) -> str:
         return display.shown(f"Rejected: {self}")
@@ -134,8 +134,8 @@ class TurnRows:
         self._events.started(row)
         self._events.succeeded(row, outcome, time.monotonic() - self._began_at)
 
-    def buried(self, row: Row, outcome: Outcome) -> None:
-        rejected = Rejected(outcome.reason)
+    def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None:
+        rejected = Rejected(_said(outcome.reason or "", problem.http_status, problem.code))
         if row.id == self._own_id:
             self.rejected = rejected
             return
@@ -153,5 +153,9 @@ class TurnRows:
 
 def _why(problem: Problem, state: PostponedState, delay_s: float) -> str:
     words: list[str] = [state] if problem.kind == state else [state, problem.kind]
-    words += [str(part) for part in (problem.http_status, problem.code, problem.message) if part is not None]
-    return f"{' '.join(words).rstrip(': ')}; again in {delay_s:.1f} s"
+    said = _said(*words, problem.http_status, problem.code, problem.message)
+    return f"{said.rstrip(': ')}; again in {delay_s:.1f} s"
+
+
+def _said(*words: str | int | None) -> str:
+    return " ".join(str(word) for word in words if word is not None)

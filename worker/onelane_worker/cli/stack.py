@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onelane_worker.cli.exits import NEGATIVE, fail
@@ -23,6 +23,7 @@ SANDBOX_TOKEN = "sandbox"  # any will do
 DEFAULT_CONCURRENCY = 16
 _NEIGHBOURS = 20
 _HTTP_TIMEOUT_S = 5.0
+_SAVE_MS = 10_000
 
 
 _PYTHON = [sys.executable, "-P"]
@@ -67,31 +68,34 @@ def sandbox_answers(url: str) -> bool:
 def start_worker(
     children: Children, env: Mapping[str, str], concurrency: int = DEFAULT_CONCURRENCY, loglevel: str = "info"
 ) -> Child:
-    """A worker; it is ready once `worker_answers`."""
+    """A worker; it is ready once `a_worker_is_ready`."""
     return children.start("Worker", worker_command(concurrency, loglevel), env)
 
 
-def start_flower(children: Children, port: int, env: Mapping[str, str]) -> Child:
-    """Flower; it is ready once `flower_sees_a_worker`."""
+def start_flower(children: Children, port: int, directory: Path, env: Mapping[str, str]) -> Child:
+    """Flower; it is ready once `flower_sees_a_worker`. What it has seen is kept in `directory`.
+
+    It writes nothing, so it gets no token of Intercom. Its API stays closed: open to callers without a login
+    it would be open to every web page in this machine's browser.
+    """
     flower = [*_CELERY, "-A", "onelane_worker.app", "flower"]
     options = [f"--address={HOST}", f"--port={port}", f"--tasks_columns={FLOWER_COLUMNS}"]
-    # Local only: the API may be asked without a login.
-    return children.start("Flower", [*flower, *options], {"FLOWER_UNAUTHENTICATED_API": "true", **env})
+    options += ["--persistent=True", f"--db={directory / 'flower'}", f"--state_save_interval={_SAVE_MS}"]
+    allowed = {name: value for name, value in env.items() if name != "ONELANE_INTERCOM_TOKEN"}
+    return children.start("Flower", [*flower, *options], allowed)
 
 
-def worker_answers(broker: str) -> Callable[[], bool]:
-    """Whether a worker on this broker has its consumer connected: it answers a ping."""
-    from onelane_worker.plain_app import plain_app
+def a_worker_is_ready(redis_url: str) -> bool:
+    """Whether a worker serves the lanes of this Redis: its consumer is connected."""
+    import redis
 
-    app = plain_app(broker)
+    from onelane_worker.presence import alive
 
-    def answers() -> bool:
+    with redis.Redis.from_url(redis_url) as client:
         try:
-            return bool(app.control.ping(timeout=0.5, limit=1))
-        except Exception:  # the broker's own errors, of whatever kind it is: the worker's log tells them
+            return bool(alive(client))
+        except redis.RedisError:
             return False
-
-    return answers
 
 
 def flower_sees_a_worker(url: str) -> bool:

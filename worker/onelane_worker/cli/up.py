@@ -192,10 +192,10 @@ def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[st
         to_await.append((partial(stack.sandbox_answers, sandbox), child))
     if plan.flower_port is not None:
         flower = stack.http_url(plan.flower_port)
-        child = stack.start_flower(children, plan.flower_port, env)
+        child = stack.start_flower(children, plan.flower_port, plan.data, env)
         to_await.append((partial(stack.flower_sees_a_worker, flower), child))
     worker = stack.start_worker(children, env, plan.concurrency)  # the last: it is stopped first
-    to_await.append((stack.worker_answers(settings.broker_url or env[REDIS_URL]), worker))
+    to_await.append((partial(stack.a_worker_is_ready, env[REDIS_URL]), worker))
     for ready, child in to_await:
         children.wait_until(ready, child)
     return Running(redis, sandbox, flower)

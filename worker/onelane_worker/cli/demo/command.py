@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,7 @@ def _both_sides(children: Children, directory: Path, index_lag_s: float, quiet: 
         worker, redis_url = play.start_worker(children, directory, ours.url)  # gets ready meanwhile
         with play.find_then_create(theirs.control) as side:
             before = run(side, theirs.control, "find-then-create")
-        children.wait_until(stack.worker_answers(redis_url), worker)
+        children.wait_until(partial(stack.a_worker_is_ready, redis_url), worker)
         with play.onelane(redis_url, children, worker) as side:
             after = run(side, ours.control, "Onelane")
     return [Row(*row) for row in zip(stories, before, after, strict=True)]
