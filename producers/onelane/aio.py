@@ -66,7 +66,7 @@ class AsyncContactQueue:
         self.settings = settings or QueueSettings.from_env()
         self._given = redis
         self._own = _Own()
-        self._publisher = publisher or Publisher(self.settings.broker)
+        self._publisher = publisher or Publisher(self.settings.broker, self.settings.ca_file)
 
     @classmethod
     def from_url(cls, url: str, *, broker_url: str | None = None, **settings: Any) -> Self:
@@ -86,7 +86,6 @@ class AsyncContactQueue:
     def _client(self) -> Redis:
         options = link.client_options(self.settings)
         pool = BlockingConnectionPool.from_url(
-            self.settings.redis_url,
             max_connections=MAX_CONNECTIONS,
             timeout=options["socket_timeout"],
             retry=Retry(NoBackoff(), 0),

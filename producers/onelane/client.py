@@ -55,7 +55,7 @@ class ContactQueue:
 
         self.settings = settings or QueueSettings.from_env()
         self._redis = redis or blocking_client(self.settings)
-        self._publisher = publisher or Publisher(self.settings.broker)
+        self._publisher = publisher or Publisher(self.settings.broker, self.settings.ca_file)
 
     @classmethod
     def from_url(cls, url: str, *, broker_url: str | None = None, **settings: Any) -> Self:

@@ -36,9 +36,12 @@ _LONGEST_PAUSE_S = 0.5
 
 
 def client_options(settings: QueueSettings) -> dict[str, Any]:
-    """Options of the Redis client, blocking or asyncio, apart from the retry policy."""
+    """Options of the Redis client, blocking or asyncio, its URL among them, without the retry policy."""
     attempt_s = _attempt_s(settings.enqueue_timeout_s)
+    target = settings.redis_target
     return {
+        "url": target.url,
+        **target.tls,
         "socket_connect_timeout": attempt_s,
         "socket_timeout": attempt_s,
         "decode_responses": True,
@@ -47,9 +50,7 @@ def client_options(settings: QueueSettings) -> dict[str, Any]:
 
 def blocking_client(settings: QueueSettings) -> Redis:
     """The Redis client of a blocking queue. It connects when it is used."""
-    client: Redis = Redis.from_url(
-        settings.redis_url, retry=Retry(NoBackoff(), 0), **client_options(settings)
-    )
+    client: Redis = Redis.from_url(retry=Retry(NoBackoff(), 0), **client_options(settings))
     return client
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import threading
 import time
 import weakref
@@ -23,7 +22,8 @@ from kombu.exceptions import LimitExceeded
 from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
-from onelane import turns
+from onelane import tls, turns
+from onelane.tls import Target
 from onelane.turns import Turn
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,10 @@ _REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 class Publisher:
     """A pool of broker connections of its own: neither the host's Celery app nor a forked child shares it."""
 
-    def __init__(self, broker_url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._broker_url = broker_url
+    def __init__(
+        self, broker_url: str, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._broker = tls.target(broker_url, ca_file)
         self._clock = clock
         self._paused_until_s = float("-inf")
         self._inherited: list[ProducerPool] = []
@@ -118,7 +120,7 @@ class Publisher:
     def _producers(self) -> ProducerPool:
         with self._lock:
             if self._pool is None:
-                connections = _connection(self._broker_url).Pool(_POOL_SIZE)
+                connections = _connection(self._broker).Pool(_POOL_SIZE)
                 self._pool = ProducerPool(connections, limit=_POOL_SIZE)
             return self._pool
 
@@ -143,19 +145,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _connection(url: str) -> Connection:
-    scheme = url.partition("://")[0]
+def _connection(broker: Target) -> Connection:
+    scheme = broker.url.partition("://")[0]
     options: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1}
     if scheme in _REDIS_SCHEMES:
         options |= {"socket_timeout": BROKER_TIMEOUT_S, "socket_connect_timeout": BROKER_TIMEOUT_S}
     return Connection(
-        url,
+        broker.url,
         connect_timeout=BROKER_TIMEOUT_S,
         transport_options=options,
-        ssl=_tls(url) if scheme == "rediss" else False,
+        ssl=dict(broker.tls) or False,
     )
-
-
-def _tls(url: str) -> Any:
-    """kombu checks no certificate unless told to; a URL that says what it wants is left alone."""
-    return False if "ssl_cert_reqs" in url else {"ssl_cert_reqs": ssl.CERT_REQUIRED}

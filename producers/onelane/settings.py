@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from onelane import keyspace
+from onelane import keyspace, tls
 from onelane.errors import BadSetting
+from onelane.tls import Target, readable_ca_file
 
 PREFIX = "ONELANE_"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -23,8 +24,9 @@ def checked_redis_url(url: str) -> str:
     if not url.startswith(_REDIS_SCHEMES):
         raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}")
     _check_parts(url)
+    plain = tls.target(url).url
     try:
-        parse_url(url)  # type: ignore[no-untyped-call]
+        parse_url(plain)  # type: ignore[no-untyped-call]
     except Exception:  # its message may hold the password
         raise ValueError("has an option after the ? that cannot be read") from None
     return url
@@ -36,6 +38,7 @@ def checked_broker_url(url: str) -> str:
         raise ValueError("must be a broker URL that Celery understands, such as redis://host:6379/0")
     for one in url.split(";"):
         _check_parts(one)
+    tls.target(url)
     return url
 
 
@@ -65,6 +68,8 @@ class QueueSettings(BaseModel):
     """The Redis that holds the lanes."""
     broker_url: Annotated[str, AfterValidator(checked_broker_url)] | None = Field(None, repr=False)
     """The Celery broker that carries the turns. None: the same Redis."""
+    ca_file: Annotated[str, AfterValidator(readable_ca_file)] | None = None
+    """File of certificates (PEM) that every TLS connection trusts, beside those of the system."""
     lane_max: int = Field(10_000, ge=1)
     """Most waiting intents of one address."""
     pending_max: int = Field(1_000_000, ge=1)
@@ -91,6 +96,11 @@ class QueueSettings(BaseModel):
     def broker(self) -> str:
         """The broker's URL, also when it is the same Redis."""
         return broker_of(self.redis_url, self.broker_url)
+
+    @property
+    def redis_target(self) -> Target:
+        """How to connect to the Redis of the lanes."""
+        return tls.target(self.redis_url, self.ca_file)
 
     @property
     def partition_max(self) -> int:

@@ -125,6 +125,10 @@ class Program:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def ask_to_end(self) -> None:
+        """SIGTERM; does not wait."""
+        self._signal(signal.SIGTERM)
+
     def _signal(self, number: int) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,7 @@
         proxy.stall()              # nothing passes, in either direction; nothing is lost
         proxy.resume()
         proxy.cut()                # all connections are reset; new ones are served
+        proxy.forget()             # nothing passes on any connection there is; new ones are served
 
 A dropped reply is the hard case for a client: the server has executed what was asked. Runs on a thread of its
 own; every method may be called from any thread.
@@ -66,6 +67,10 @@ class Proxy:
         """Reset every connection there is."""
         self._do(self._cut)
 
+    def forget(self) -> None:
+        """Lose whatever the connections there are will carry, and tell nobody, as a firewall does."""
+        self._do(self._forget)
+
     def start(self) -> Self:
         """Listen. Returns when connections are accepted."""
         self._thread.start()
@@ -104,6 +109,10 @@ class Proxy:
         self.cuts += len(self._connections)
         for connection in list(self._connections):
             connection.reset()
+
+    def _forget(self) -> None:
+        for connection in self._connections:
+            connection.forgotten = True
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -158,6 +167,7 @@ class _Connection:
         self._client = client
         self._server = server
         self._asked = b""
+        self.forgotten = False
 
     async def run(self) -> None:
         """Until either side closes."""
@@ -174,6 +184,8 @@ class _Connection:
         with contextlib.suppress(OSError):
             while chunk := await self._client[0].read(CHUNK_BYTES):
                 await self._proxy.unstalled()
+                if self.forgotten:
+                    continue
                 self._asked = chunk
                 self._server[1].write(chunk)
                 await self._server[1].drain()
@@ -182,6 +194,8 @@ class _Connection:
         with contextlib.suppress(OSError):
             while chunk := await self._server[0].read(CHUNK_BYTES):
                 await self._proxy.unstalled()
+                if self.forgotten:
+                    continue
                 if self._proxy.drops_reply_to(self._asked):
                     return
                 self._client[1].write(chunk)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 from celery import Celery
 from celery.utils.nodenames import default_nodename, host_format
@@ -17,13 +18,15 @@ from onelane.turns import celery_queue
 from onelane_worker import tasks
 from onelane_worker.plain_app import plain_app
 from onelane_worker.presence import free_name
-from onelane_worker.services import Services
+from onelane_worker.services import BROKER_TIMEOUT_S, HEALTH_CHECK_S, Services, socket_options
 from onelane_worker.settings import Settings, complaints
+
+_REDIS_BROKERS = ("redis", "sentinel")
 
 
 def make_app(settings: Settings) -> Celery:
     """A Celery app with Onelane's conventions: turns carry no data, results live in the lanes."""
-    app = plain_app(settings.broker)
+    app = plain_app(settings.broker_target)
     app.conf.update(
         task_queues=[celery_queue(queue) for queue in keyspace.QUEUES],
         task_default_queue=keyspace.broker_queue(keyspace.INTERACTIVE),
@@ -38,11 +41,22 @@ def make_app(settings: Settings) -> Celery:
         task_send_sent_event=False,
         task_track_started=True,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"queue_order_strategy": "priority"},
+        broker_connection_timeout=BROKER_TIMEOUT_S,
+        broker_transport_options=_transport_options(settings.broker),
         worker_hijack_root_logger=False,
         enable_utc=True,
     )
     return app
+
+
+def _transport_options(url: str) -> dict[str, Any]:
+    if not url.startswith(_REDIS_BROKERS):
+        return {}
+    return {
+        "queue_order_strategy": "priority",
+        "health_check_interval": HEALTH_CHECK_S,
+        **socket_options(url, BROKER_TIMEOUT_S),
+    }
 
 
 _services: dict[int, Services] = {}

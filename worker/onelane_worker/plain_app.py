@@ -6,6 +6,8 @@ import os
 
 from celery import Celery
 
+from onelane.tls import Target
+
 _OF_OTHER_APPS = (
     "CELERY_BROKER_URL",
     "CELERY_BROKER_READ_URL",
@@ -16,7 +18,7 @@ _OF_OTHER_APPS = (
 )
 
 
-def plain_app(broker: str) -> Celery:
+def plain_app(broker: Target) -> Celery:
     """A Celery app on this broker, also where the environment is that of another Celery or Django project.
 
     Celery puts these variables above what an app was given: they are taken out of this process's environment.
@@ -24,4 +26,6 @@ def plain_app(broker: str) -> Celery:
     """
     for name in _OF_OTHER_APPS:
         os.environ.pop(name, None)
-    return Celery("onelane", broker=broker, loader="app", fixups=[], set_as_current=False)
+    app = Celery("onelane", broker=broker.url, loader="app", fixups=[], set_as_current=False)
+    app.conf.broker_use_ssl = dict(broker.tls) or False
+    return app

@@ -5,6 +5,7 @@ Each part is made once, when it is first needed; after a fork the child makes it
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -40,21 +41,37 @@ from onelane_worker.workspace import OtherWorkspace, OwnGateway, note
 
 log = structlog.get_logger(__name__)
 UNKNOWN_KIND = "unknown"
-REDIS_TIMEOUT_S = 5
 REDIS_RETRIES = 3
+REDIS_TIMEOUT_S = 5
+"""For connecting to the Redis of the lanes, and for one answer of it."""
+BROKER_TIMEOUT_S = 3
+"""The same for the broker: longer than it holds back an empty answer, which is a second."""
+HEALTH_CHECK_S = 5
+"""How often a connection that only waits for messages is checked."""
 
 
 def make_redis(settings: Settings, on_connect: Callable[[Any], None] | None = None) -> redis.Redis:
     """The client for lanes. It repeats a call whose reply was lost: every script bears that."""
+    target = settings.redis_target
     return redis.Redis.from_url(
-        settings.redis_url,
+        target.url,
+        **target.tls,
+        **socket_options(target.url, REDIS_TIMEOUT_S),
         decode_responses=True,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
         health_check_interval=30,
         redis_connect_func=on_connect,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), REDIS_RETRIES),
     )
+
+
+def socket_options(url: str, timeout_s: float) -> dict[str, Any]:
+    """What bounds a connection that is silently dropped: by a firewall, or a server that lost its power."""
+    bounds = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    if url.startswith("unix://"):
+        return bounds
+    names = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # each system has some of them
+    probes = {getattr(socket, name): value for name, value in names.items() if hasattr(socket, name)}
+    return {**bounds, "socket_keepalive": True, "socket_keepalive_options": probes}
 
 
 class Services:
@@ -135,7 +152,7 @@ class Services:
 
     def waiting(self) -> dict[QueueName, int]:
         """How many messages there are in each of the broker's queues."""
-        with self.app.pool.acquire(block=True) as connection:
+        with self.app.pool.acquire(block=True, timeout=BROKER_TIMEOUT_S) as connection:
             channel = connection.default_channel
             return {queue: _count(channel, queue) for queue in keyspace.QUEUES}
 

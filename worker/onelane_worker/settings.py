@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from onelane import tls
 from onelane.settings import broker_of, checked_broker_url, checked_redis_url
 
 DAY_S = 86_400
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
 
     redis_url: str = Field("redis://localhost:6379/0", description="Where lanes, registry and outcomes live")
     broker_url: str | None = Field(None, description="Celery broker; the same Redis if unset")
+    ca_file: str | None = Field(
+        None, description="Certificates (PEM file) trusted, too, by every TLS connection"
+    )
     redis_wait_s: float = Field(30, ge=0, description="How long a starting worker waits for Redis")
     redis_durable: bool = Field(
         False, description="Redis cannot lose an acknowledged write (appendfsync always, no failover)"
@@ -111,6 +115,11 @@ class Settings(BaseSettings):
             raise ValueError("must be subscription type ids, such as 101,102")
         return value
 
+    @field_validator("ca_file")
+    @classmethod
+    def _ca_file(cls, value: str | None) -> str | None:
+        return None if value is None else tls.readable_ca_file(value)
+
     @field_validator("intercom_url")
     @classmethod
     def _http(cls, value: str) -> str:
@@ -148,6 +157,16 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """The broker's URL."""
         return broker_of(self.redis_url, self.broker_url)
+
+    @property
+    def redis_target(self) -> tls.Target:
+        """How to connect to the Redis of the lanes."""
+        return tls.target(self.redis_url, self.ca_file)
+
+    @property
+    def broker_target(self) -> tls.Target:
+        """How to connect to the broker."""
+        return tls.target(self.broker, self.ca_file)
 
     @property
     def renew_s(self) -> float:

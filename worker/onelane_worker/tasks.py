@@ -20,6 +20,7 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from celery.worker import state
 from kombu.transport import virtual
 
 from onelane.intents import KINDS
@@ -99,7 +100,8 @@ class _LostBrokerStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     When it breaks, the channel is closed twice, and the turns at work end after that (Celery and kombu 5.7).
     To put them back, or to acknowledge them, by a channel that is gone raises what ends the process. Neither
-    is needed: they are being served. In an orderly end they are put back: others begin what we have not.
+    is needed: they are being served. In an orderly end they are put back: others begin what we have not. But
+    once the broker has left one without an answer, nothing more is asked: each would cost a time-out.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -112,19 +114,25 @@ class _LostBrokerStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def shutdown(self, consumer: Any) -> None:
         channel = getattr(consumer.task_consumer, "channel", None)
         if isinstance(channel, virtual.Channel):
-            channel.do_restore = True
+            channel.do_restore = not getattr(channel, "unanswered", False)
 
 
 def _keep_turns(channel: Any) -> None:
     channel.do_restore = False
+    channel.unanswered = False
     channel.basic_ack = _unless_closed(channel, channel.basic_ack)
     channel.basic_reject = _unless_closed(channel, channel.basic_reject)
 
 
 def _unless_closed(channel: Any, answer: Callable[..., None]) -> Callable[..., None]:
     def checked(*args: Any, **options: Any) -> None:
-        if not channel.closed:
+        if channel.closed or channel.unanswered:
+            return
+        try:
             answer(*args, **options)
+        except channel.connection_errors:
+            channel.unanswered = state.should_stop is not None
+            raise
 
     return checked
 

@@ -56,7 +56,7 @@ def open_redis(tries: int | None = None) -> Redis:
     options = link.client_options(settings)
     if tries is not None:
         options["retry"] = Retry(NoBackoff(), tries - 1)
-    return Redis.from_url(settings.redis_url, **options)
+    return Redis.from_url(**options)
 
 
 def where_redis_is() -> str:

@@ -278,7 +278,7 @@ def _do(
     limits = lane_settings(worker_settings())
     told = History(redis, limits.status_ttl_ms)
     hands = Hands(redis, LaneStore(redis, limits), told, given.lane_max, given.partition_max)
-    publisher = Publisher(given.broker)
+    publisher = Publisher(given.broker, given.ca_file)
     deeds = []
     try:
         with output.bar(what, len(letters)) as advance:

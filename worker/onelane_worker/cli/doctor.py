@@ -12,6 +12,7 @@ from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, fail
 
 if TYPE_CHECKING:
     from onelane import QueueSettings
+    from onelane.tls import Target
     from onelane_worker.core.operations import Reply
     from onelane_worker.doctor import BrokerView
     from onelane_worker.finding import Finding
@@ -92,7 +93,7 @@ def _findings(say: Any, timeout_s: float) -> _Found:
         unreachable, reached = ("Redis did not answer", where_redis_is()), False
     if unreachable is None or settings.broker_url:  # else it is the same one
         say("the broker")
-        broker = _ask_broker(settings.broker)
+        broker = _ask_broker(settings.broker_target)
         findings += checkup.of_broker(broker)
         away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
         unreachable = unreachable or (away if broker.problem else None)
@@ -124,12 +125,12 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
         return findings, on_record(redis)
 
 
-def _ask_broker(url: str) -> BrokerView:
+def _ask_broker(broker: Target) -> BrokerView:
     from onelane import keyspace
     from onelane_worker.doctor import BrokerView
     from onelane_worker.plain_app import plain_app
 
-    app = plain_app(url)
+    app = plain_app(broker)
     app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
     try:
         with app.connection_for_read(connect_timeout=_BROKER_S) as connection:

@@ -132,7 +132,7 @@ def _tools(
         gateway = Gateway(settings)
         store = LaneStore(redis, lane_settings(settings))
         heartbeat = Heartbeat(store, settings.renew_s, settings.max_hold_s)
-        publisher, kept = Publisher(given.broker), Silent()
+        publisher, kept = Publisher(given.broker, given.ca_file), Silent()
 
         def mender() -> Mender:
             own = OwnGateway(gateway, redis)

@@ -69,7 +69,9 @@ def require_fit_redis(settings: Settings) -> None:
     from onelane_worker.checks import Unfit, require_fit
 
     try:
-        client = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=_REDIS_TIMEOUT_S)
+        target = settings.redis_target
+        options = {"decode_responses": True, "socket_timeout": _REDIS_TIMEOUT_S, **target.tls}
+        client = Redis.from_url(target.url, **options)
     except ValueError as error:
         fail(USAGE, f"ONELANE_REDIS_URL: {error}")
     with client:
