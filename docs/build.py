@@ -1,5 +1,5 @@
-"""Fill in what the docs show of the code: settings, what is done about an error, and with `--demo` the output
-of a real run."""
+"""Fill in what the docs show of the code: settings, what is done about an error, the examples, and with
+`--demo` the output of a real run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from onelane_worker.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
 GUARANTEES = Path(__file__).with_name("guarantees.md")
+RECIPES = Path(__file__).with_name("recipes.md")
 
 
 def settings_table() -> str:
@@ -172,8 +173,22 @@ _LEARNT: dict[type, str] = {
 
 def filled(text: str, marker: str, content: str) -> str:
     """`text` with what stands between the markers replaced."""
-    pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
+    name = re.escape(marker)
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     return pattern.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+
+
+def examples_in(text: str) -> list[str]:
+    """The files whose content a page shows."""
+    return re.findall(r"<!-- (examples/\S+) -->", text)
+
+
+def with_examples(text: str) -> str:
+    """A page with those files as they are now."""
+    for name in examples_in(text):
+        content = (README.parent / name).read_text().rstrip()
+        text = filled(text, name, f"```python\n{content}\n```")
+    return text
 
 
 def demo_output() -> str:
@@ -190,6 +205,7 @@ def main() -> None:
     if "--demo" in sys.argv:
         text = filled(text, "demo", demo_output())
     README.write_text(text)
+    RECIPES.write_text(with_examples(RECIPES.read_text()))
     GUARANTEES.write_text(filled(GUARANTEES.read_text(), "errors", errors_table()))
 
 

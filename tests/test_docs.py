@@ -29,6 +29,14 @@ def test_readme_lists_every_setting() -> None:
     assert build().settings_table() in (ROOT / "README.md").read_text(), "run: python docs/build.py"
 
 
+def test_the_recipes_are_the_files_that_the_tests_run() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    assert build().with_examples(page) == page, "run: python docs/build.py"
+    tryout = ("/__init__.py", "/settings.py", "/0001_initial.py")
+    files = [str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("*.py")]
+    assert sorted(build().examples_in(page)) == sorted(file for file in files if not file.endswith(tryout))
+
+
 def test_readme_names_every_kind() -> None:
     text = (ROOT / "README.md").read_text()
     assert all(f"`{cls.__name__}`" in text for cls in KINDS.values())

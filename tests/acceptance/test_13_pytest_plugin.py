@@ -10,6 +10,8 @@ import pytest
 from .processes import Program
 
 THEIR_TESTS = """
+import asyncio
+
 import pytest
 from onelane import ContactSync, LeadCapture, NewsletterOptIn
 
@@ -51,6 +53,26 @@ def test_is_not_met_by_what_the_one_before_left_behind(onelane_queue, onelane_sa
     receipt = onelane_queue.enqueue(LeadCapture(email="ann@example.test"))
     assert onelane_queue.wait(receipt.id, timeout=60).result == "created"
     assert [one["email"] for one in onelane_sandbox.contacts()] == ["ann@example.test"]
+
+
+async def enqueue_and_wait(async_queue):
+    async with async_queue as queue:
+        receipt = await queue.enqueue(LeadCapture(email="ann@example.test"))
+        return (await queue.wait(receipt.id, timeout=60)).result
+
+
+def test_with_a_loop_of_its_own(onelane_async_queue):
+    assert asyncio.run(enqueue_and_wait(onelane_async_queue)) == "created"
+
+
+@pytest.mark.anyio
+async def test_with_the_loop_of_a_plugin(onelane_async_queue):
+    assert await enqueue_and_wait(onelane_async_queue) == "created"
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
 """
 
 
@@ -71,7 +93,7 @@ def run_their_tests(directory: Path, tests: str, *options: str) -> str:
 
 def test_13_an_integration_test_of_somebody_elses_service(tmp_path: Path) -> None:
     report = run_their_tests(tmp_path, THEIR_TESTS)
-    assert "5 passed" in report, report
+    assert "7 passed" in report, report
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The README's snippets run as they are written."""
+"""The snippets of the pages run as they are written."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 
 
+def snippets(page: Path) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 def snippet(needle: str) -> str:
     """The one Python block of the README that has `needle`."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    [found] = [block for block in blocks if needle in block]
+    [found] = [block for block in snippets(README) if needle in block]
     return found
 
 
 def test_the_sdk_snippet_prints_what_it_says(story: Story, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
-    script.write_text(snippet("ContactQueue()"))
+    script.write_text(snippet("queue = ContactQueue()"))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "ONELANE_REDIS_URL": story.world.redis_url}
     done = subprocess.run(
         [sys.executable, script], env=env, capture_output=True, text=True, timeout=60, check=False
@@ -35,10 +39,24 @@ def test_the_sdk_snippet_prints_what_it_says(story: Story, tmp_path: Path) -> No
     assert re.fullmatch(rf"{said[1]}[0-9a-f]{{24}} {said[2]}", done.stdout.strip())
 
 
-def test_the_pytest_snippet_passes(tmp_path: Path) -> None:
-    (tmp_path / "test_snippet.py").write_text(snippet("onelane_sandbox.lag"))
+def test_the_pytest_snippets_pass(tmp_path: Path) -> None:
+    for page in (README, ROOT / "docs" / "sandbox.md", ROOT / "docs" / "producers.md"):
+        for number, block in enumerate(snippets(page)):
+            if "def test_" in block:
+                (tmp_path / f"test_{page.stem.lower()}_{number}.py").write_text(block)
+    assert len(list(tmp_path.iterdir())) >= 5
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin_options()]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+        *plugin_options(),
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180, check=False
     )

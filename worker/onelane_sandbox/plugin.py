@@ -18,6 +18,13 @@ pytest; what a fixture needs is loaded and started when the first test asks for 
         assert onelane_queue.wait(receipt.id, timeout=10).result == "created"
         assert onelane_queue.latest("ann@example.test").role == "lead"
 
+`onelane_async_queue` is an AsyncContactQueue over the same worker. Its connections belong to the event loop
+that uses them, so the test opens and closes it in its own loop, be it of a plugin or of `asyncio.run`:
+
+    async def test_newsletter(onelane_async_queue):
+        async with onelane_async_queue as queue:
+            await queue.enqueue(NewsletterOptIn(email="ann@example.test"))
+
 The worker's windows are shrunk (see `onelane_sandbox.stage`). To change a setting, override the fixture
 `onelane_settings`:
 
@@ -35,7 +42,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from onelane import ContactQueue
+    from onelane import AsyncContactQueue, ContactQueue
     from onelane_sandbox.client import SandboxControl
     from onelane_sandbox.serve import RunningSandbox
     from onelane_sandbox.stage import Stage
@@ -91,6 +98,14 @@ def onelane_queue(onelane_stage: Stage, onelane_sandbox: SandboxControl) -> Iter
     """A queue with a worker on it, over `onelane_sandbox`. It knows nothing of earlier tests."""
     yield onelane_stage.queue
     onelane_stage.reset()
+
+
+@pytest.fixture
+def onelane_async_queue(onelane_queue: ContactQueue) -> AsyncContactQueue:
+    """`onelane_queue` for asyncio: `async with onelane_async_queue as queue`, in the loop of the test."""
+    from onelane import AsyncContactQueue
+
+    return AsyncContactQueue(onelane_queue.settings)
 
 
 @contextmanager
