@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from onelane.errors import UnknownIntent
 from onelane.receipts import ENDED, IntentError, Outcome, Status
 
@@ -36,15 +38,29 @@ def status_of(intent_id: str, record: Mapping[Any, Any]) -> Status | None:
     error, outcome = fields.get("error"), fields.get("outcome")
     return Status(
         id=intent_id,
-        kind=fields["kind"] if "kind" in fields else json.loads(fields["payload"])["kind"],
+        kind=fields["kind"] if "kind" in fields else _kind(fields["payload"]),
         state=fields.get("state", "waiting"),
         attempts=int(fields.get("attempts", 0)),
         accepted_at=_moment(int(fields["at"])),
         next_attempt_at=_moment(int(fields["next"])) if "next" in fields else None,
         finished_at=_moment(int(fields["ended"])) if "ended" in fields else None,
-        error=IntentError.model_validate_json(error) if error else None,
+        error=_error(error) if error else None,
         outcome=Outcome.model_validate_json(outcome) if outcome else None,
     )
+
+
+def _kind(payload: str) -> str:
+    try:
+        return str(json.loads(payload)["kind"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "unreadable"
+
+
+def _error(text: str) -> IntentError:
+    try:
+        return IntentError.model_validate_json(text)
+    except ValidationError:  # a newer worker's, perhaps
+        return IntentError(**{"class": "unreadable"})
 
 
 def outcome_of(intent_id: str, values: Sequence[Any]) -> Outcome | None:

@@ -16,9 +16,13 @@ def latest_of(belief: bytes | str | None, now_ms: int) -> Latest | None:
 
     A pointer without facts is no picture: who the contact is may be believed, what it holds is not known.
     """
-    if belief is None:
-        return None
-    registry = json.loads(belief)
+    try:
+        return None if belief is None else _latest(json.loads(belief), now_ms)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None  # not readable here: a newer worker's, perhaps
+
+
+def _latest(registry: Any, now_ms: int) -> Latest | None:
     primary = registry.get("primary")
     contact = next((known for known in registry.get("contacts", ()) if known["id"] == primary), None)
     facts = None if contact is None else contact.get("facts")

@@ -239,6 +239,28 @@ class Histories(RuleBasedStateMachine):
         self.w.causes += 1
         self.w.workers.remove(worker)
 
+    @precondition(_busy)
+    @rule(index=indexes)
+    def interrupted(self, index: int) -> None:
+        """Redis has failed the holder, which lives and says so, whoever has the lane by now."""
+        worker = self._worker(index)
+        token, lane = worker.grant.token, worker.grant.lane
+        model = self.w.lanes[lane]
+        answer = self.w.call(token, lambda: self.w.store.give_back(lane, token, 1_000, "{}"))
+        self.w.workers.remove(worker)
+        if model.token == token:
+            assert answer == "ok"
+            model.attempts[worker.grant.head.id] -= 1
+            model.token = None
+            self.w.causes += 1
+        elif model.blamed and model.blamed[0] == token:
+            assert answer == "excused"
+            for counted in (model.attempts, model.kills):
+                counted[model.blamed[1]] = max(0, counted.get(model.blamed[1], 0) - 1)
+            model.blamed = None
+        else:
+            assert answer == "gone"
+
     # --- what happens to holders, and time
 
     @precondition(_busy)

@@ -68,6 +68,8 @@ class LaneModel:
     kills: dict[str, int] = field(default_factory=dict)
     token: str | None = None
     """Of the last holder, until it released."""
+    blamed: tuple[str, str] | None = None
+    """The token last taken for a dead holder's, and the intent charged for it."""
     fence: int = 0
     clean: bool = True
     open_write: str | None = None
@@ -183,6 +185,7 @@ class World:
         model = self.lanes[turn.lane]
         if model.token:  # who held it never released
             model.kills[answer.head.id] = model.kills.get(answer.head.id, 0) + 1
+            model.blamed = (model.token, answer.head.id)
             alone = model.kills[answer.head.id] >= self.bench.limits.kills_to_go_alone
             assert not alone or len(answer.intents) == 1
         assert answer.fence > model.fence

@@ -178,12 +178,13 @@ class Worker:
             policy=settings.policy,
             timing=settings.timing,
             clock=clock,
+            sleep=scheduler.sleep,
         )
         self.timer = DueTimer(store, breaker.look, broker.publish, broker.lengths, TIMER_S)
 
     def serve(self, turn: Turn) -> None:
         """One turn, as a Celery task does it."""
-        with suppress(RedisError):  # the task fails; the lane is due when its lease ends
+        with suppress(RedisError):  # the task is told to come again; the lane was given back
             onelane_worker.turn.serve(self._dependencies, turn.lane, turn.queue, turn.seq, Nobody())
         self.turns.remove(turn)
         self.free += 1

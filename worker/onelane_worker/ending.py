@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import structlog
+
 from onelane.identity import lane_id
 from onelane.intents import SettleCheck
 from onelane.receipts import Outcome
@@ -30,6 +32,7 @@ from onelane_worker.lease import Lease
 from onelane_worker.passage import Beyond, Passage
 from onelane_worker.payloads import accepted, error_json, journal_json, memory_of, to_json
 
+log = structlog.get_logger(__name__)
 MOST_CHECKS = 5
 """How often a settle check is tried."""
 LEAF_LOST = Problem("external_id_busy", message="the external id's lock ran out")
@@ -93,6 +96,14 @@ class Attempt:
     """What went wrong with the create that is being reconciled, if it was made in this attempt."""
     costs: bool = False
     """A call got no answer, and not because nobody's do: however this ends, the attempt counts."""
+
+
+def announce(publish: Callable[[Turn], None], turn: Turn) -> None:
+    """Publish, if that is possible. What was settled stays settled: the timer finds a lane without a turn."""
+    try:
+        publish(turn)
+    except Exception as error:  # whatever broker it is, with errors of its own
+        log.warning("turn not published", lane=turn.lane, error=type(error).__name__)
 
 
 class Endings:
@@ -229,7 +240,7 @@ class Endings:
             to_json(outcome),
             self._wants_more(self._ended),
             belief=to_json(self.pointers(ended(know))),
-            memory=to_json(replaying.buried(memory_of(self._lease.grant), head.id, again=head.again)),
+            memory=to_json(replaying.buried(memory_of(self._lease.grant.memory), head.id, again=head.again)),
         )
         self._observer.buried(self._row(head, first=True), outcome, problem)
         return self._go_on(settled, asked_at)
@@ -281,6 +292,27 @@ class Endings:
         self._observer.put_back(row, problem, state, max(0.0, (due_ms - now_ms) / 1000))
         return None
 
+    def leave_to_others(self, problem: Problem, delay_ms: int) -> None:
+        """The head waits, and says why, until a worker comes that can go on with it. What is stored stays."""
+        if self._lease.grant.open_write is None:
+            self._leaf.give()
+        self._store.postpone(
+            self._lease.grant,
+            self._lease.op(),
+            delay_ms,
+            "parked",
+            error_json(problem),
+            count_attempt=False,
+            unknown_write=True,
+            yields=False,
+        )
+        head = self._lease.grant.head
+        try:
+            row = self._row(head, first=True)
+        except (ValueError, RecursionError):  # that is why
+            row = Row(head.id, "unknown", self._lease.grant.lane, "", head.attempts)
+        self._observer.put_back(row, problem, "parked", delay_ms / 1000)
+
     def clear_open_write(self, know: Knowledge) -> None:
         """The write was answered: nothing is open any more, but perhaps a create still to be reconciled."""
         asked_at = self._clock()
@@ -320,11 +352,11 @@ class Endings:
     def _go_on(self, settled: Settled, asked_at: float) -> Grant | None:
         beyond = self._passage.leave()
         if beyond is not None:
-            self._publish(beyond)
+            announce(self._publish, beyond)
         if settled.grant is not None:
             self._lease.extended(asked_at)
         if settled.turn is not None:
-            self._publish(settled.turn)
+            announce(self._publish, settled.turn)
         return settled.grant
 
     def _row(self, granted: GrantedIntent, *, first: bool) -> Row:

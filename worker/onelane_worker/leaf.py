@@ -8,10 +8,8 @@ each other: who its contact is, and which versions were applied to it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from onelane.identity import lane_id
 from onelane_worker.core import operations as op
@@ -20,7 +18,7 @@ from onelane_worker.core.knowledge import Knowledge
 from onelane_worker.lanes.model import KEEP, Fenced, Part
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease
-from onelane_worker.payloads import versions_json, versions_of, without_contact
+from onelane_worker.payloads import Pointer, pointer_of, versions_json, versions_of, without_contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,10 @@ class Leaf:
             return LeafBusy(max(0.0, ((leaf.busy_until_ms or 0) - self._lease.now_ms()) / 1000))
         self._held, self._home = external_id, None
         self.versions = versions_of(leaf.versions)
-        if leaf.pointer is None:
+        pointer = pointer_of(leaf.pointer)
+        if pointer is None:
             return know
-        pointer = json.loads(leaf.pointer)
-        self._home = pointer.get("lane")
+        self._home = pointer.lane
         return _pointed(know, pointer, external_id, self._lease.now_ms())
 
     def of_moved(self, know: Knowledge, operation: op.Operation) -> LeafBusy | None:
@@ -83,7 +81,7 @@ class Leaf:
         pointer: Part = KEEP
         if contact is not None:
             lane = lane_id(contact.email) if contact.email else self._home
-            pointer = json.dumps({"id": contact.id, "role": contact.role, "lane": lane})
+            pointer = Pointer(id=contact.id, role=contact.role, lane=lane).model_dump_json()
             if self._home not in (None, lane):
                 forget(self._store, self._home, contact.id)
         self._store.give_leaf(self._held, self._lease.grant, pointer)
@@ -98,19 +96,19 @@ def forget(store: LaneStore, lane: str, contact_id: str) -> None:
     store.revise_belief(lane, lambda belief: without_contact(belief, contact_id))
 
 
-def _pointed(know: Knowledge, data: Mapping[str, Any], external_id: str, now_ms: int) -> Knowledge:
-    if data["id"] in know.tombstones:
+def _pointed(know: Knowledge, pointer: Pointer, external_id: str, now_ms: int) -> Knowledge:
+    if pointer.id in know.tombstones:
         return know
-    known = know.contacts.get(data["id"])
+    known = know.contacts.get(pointer.id)
     if known is not None:  # where it lives is what we believe, unless another lane has moved it since
-        moved = known.email is not None and data.get("lane") not in (None, lane_id(known.email))
+        moved = known.email is not None and pointer.lane not in (None, lane_id(known.email))
         return know.doubted(known.id) if moved else know
-    lead = data["role"] == "lead"
-    ours = data.get("lane") == lane_id(know.email)
+    lead = pointer.role == "lead"
+    ours = pointer.lane == lane_id(know.email)
     return know.with_contact(
         Known(
-            id=data["id"],
-            role=data["role"],
+            id=pointer.id,
+            role=pointer.role,
             external_id=None if lead else external_id,
             email=know.email if ours else None,
             alias=external_id if lead else None,

@@ -20,6 +20,7 @@ from onelane_worker.core.wish import Wish
 from onelane_worker.lanes.model import Asked, Gate, Part
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease
+from onelane_worker.payloads import belief_of, memory_of
 
 SOONEST_S, LATEST_S = 0.2, 5.0
 """Bounds of the wait until a busy lane is asked again."""
@@ -84,6 +85,5 @@ def clear(store: LaneStore, gate: Gate) -> Turn | None:
 
 
 def _beyond(asked: Asked) -> Beyond:
-    belief = Belief() if asked.belief is None else Belief.model_validate_json(asked.belief)
-    memory = Memory() if asked.memory is None else Memory.model_validate_json(asked.memory)
+    belief, memory = belief_of(asked.belief), memory_of(asked.memory)
     return Beyond(belief if asked.facts_usable else belief.without_facts(), memory)

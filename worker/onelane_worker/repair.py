@@ -19,6 +19,7 @@ from onelane.receipts import Outcome
 from onelane.turns import Turn
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Facts, Known, Tombstone
+from onelane_worker.ending import announce
 from onelane_worker.lanes.model import KEEP, Fenced, Grant, Refused
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat, Lease
@@ -232,7 +233,7 @@ class Mender:
         ended = [(intent_id, outcome.model_dump_json(exclude_defaults=True))]
         settled = self._store.settle(lease.grant, lease.op(), ended, _belief(lease, found), KEEP, False)
         if settled.turn is not None:
-            self._publish(settled.turn)
+            announce(self._publish, settled.turn)
 
     def _give_back(self, lease: Lease, *, may_commit: bool) -> None:
         """Some worker ends the intent; it changes nothing."""
@@ -244,7 +245,7 @@ def _belief(lease: Lease, found: Finding) -> str:
     """Who is left; what they hold is to be looked up again."""
     grant: Grant = lease.grant
     now_ms = lease.now_ms()
-    before = belief_of(grant).without_facts()
+    before = belief_of(grant.belief).without_facts()
     stones = {gone: Tombstone(why="merged", into=found.user, at_ms=now_ms) for gone in found.merged}
     known = {one.id: one for one in before.contacts if one.id not in found.merged}
     for facts in found.contacts:

@@ -150,11 +150,19 @@ class TurnRows:
         self._events.started(row)
         self._events.retried(row, why)
 
+    def interrupted(self, problem: Problem) -> None:
+        """The turn was cut short: its own intent waits, unless it had ended by then."""
+        if self.outcome is None and self.rejected is None and self.postponed is None:
+            self.postponed = Postponed(f"{_words(problem, 'retrying')}; again soon")
+
 
 def _why(problem: Problem, state: PostponedState, delay_s: float) -> str:
+    return f"{_words(problem, state)}; again in {delay_s:.1f} s"
+
+
+def _words(problem: Problem, state: PostponedState) -> str:
     words: list[str] = [state] if problem.kind == state else [state, problem.kind]
-    said = _said(*words, problem.http_status, problem.code, problem.message)
-    return f"{said.rstrip(': ')}; again in {delay_s:.1f} s"
+    return _said(*words, problem.http_status, problem.code, problem.message).rstrip(": ")
 
 
 def _said(*words: str | int | None) -> str:

@@ -60,6 +60,7 @@ def make_redis(settings: Settings, on_connect: Callable[[Any], None] | None = No
         decode_responses=True,
         health_check_interval=30,
         redis_connect_func=on_connect,
+        encoding_errors="replace",  # what is no text becomes what cannot be read, and that is guarded
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), REDIS_RETRIES),
     )
 

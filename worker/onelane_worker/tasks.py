@@ -31,6 +31,7 @@ from onelane_worker.checks import Unfit, require_fit
 from onelane_worker.core.operations import Problem
 from onelane_worker.history import Observers
 from onelane_worker.payloads import SETTLE_CHECK
+from onelane_worker.returning import problem_of
 from onelane_worker.rows import Rejected, Told, TurnRows
 from onelane_worker.services import UNKNOWN_KIND, Services
 from onelane_worker.turn import serve
@@ -66,7 +67,10 @@ def run_turn(services: Services, request: Any, lane: str) -> Told:
     queue = request.get(QUEUE_HEADER) or headers.get(QUEUE_HEADER) or INTERACTIVE
     seq = int(request.get(SEQ_HEADER) or headers.get(SEQ_HEADER) or 0)
     with services.history.of(lane) as story:
-        serve(services.turns, lane, queue, seq, Observers(rows, story))
+        try:
+            serve(services.turns, lane, queue, seq, Observers(rows, story))
+        except Exception as error:  # told in the log; the lane was given back, so this is no failed intent
+            rows.interrupted(problem_of(error))
     if rows.rejected is not None:
         raise rows.rejected
     if rows.outcome is not None:

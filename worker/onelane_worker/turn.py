@@ -49,7 +49,7 @@ from onelane_worker.core.planner import Erased, Finish, Reject, Retry, Skip, Wai
 from onelane_worker.core.policy import Policy
 from onelane_worker.core.wish import Accepted, Superseded, fold, refold
 from onelane_worker.elsewhere import Elsewhere
-from onelane_worker.ending import Attempt, Endings, Made, Observer
+from onelane_worker.ending import Attempt, Endings, Made, Observer, announce
 from onelane_worker.lanes.model import Fenced, Grant, Part, Refused
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.leaf import Leaf, LeafBusy
@@ -67,6 +67,7 @@ from onelane_worker.payloads import (
     to_json,
 )
 from onelane_worker.performer import Performed, Performer, WriteRecord
+from onelane_worker.returning import give_back
 from onelane_worker.stopping import Stop
 
 log = structlog.get_logger(__name__)
@@ -102,20 +103,42 @@ class Dependencies:
     epoch_ms: Callable[[], int | None] = lambda: None
     """When Redis last may have lost a moment, on its own clock; None: never."""
     clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     stop: Stop = field(default_factory=Stop)
 
 
 def serve(deps: Dependencies, lane: str, queue: QueueName, seq: int, observer: Observer) -> Refused | None:
     """Serve the lane for one slice. Returns why not, if there was nothing to do here.
 
-    Redis' errors go through: whatever was under way, the lease ends and the lane is due again.
+    Errors, most of them Redis', go through: the lane was given back, and is due again. If Redis refuses that,
+    too, it is waited for: there is nothing else that this thread could do.
     """
+    token = uuid4().hex
+    try:
+        return _serve(deps, lane, queue, seq, token, observer)
+    except Exception as error:
+        give_back(
+            deps.store,
+            lane,
+            token,
+            error,
+            soon_s=deps.timing.backoff_base_s,
+            late_s=deps.timing.parked_retry_s,
+            stop=deps.stop,
+            sleep=deps.sleep,
+        )
+        raise
+
+
+def _serve(
+    deps: Dependencies, lane: str, queue: QueueName, seq: int, token: str, observer: Observer
+) -> Refused | None:
     asked_at = deps.clock()
-    claimed = deps.store.claim(lane, queue, seq, uuid4().hex)
+    claimed = deps.store.claim(lane, queue, seq, token)
     if isinstance(claimed, Refused):
         log.debug("nothing to do", lane=lane, reason=claimed.reason)
         if claimed.gate is not None and (turn := clear(deps.store, claimed.gate)) is not None:
-            deps.publish(turn)
+            announce(deps.publish, turn)
         return claimed
     lease = Lease(claimed, asked_at, deps.timing.lease_s, deps.clock)
     with deps.heartbeat.hold(lease):
@@ -169,13 +192,27 @@ class _Slice:
     # ── fold ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _one_wish(self, grant: Grant) -> Grant | None:
-        """Fold, work, and end or postpone. The next grant, if the slice goes on."""
+        """Fold, work, and end or postpone. The next grant, if the slice goes on.
+
+        Whatever is stored of the lane, it is not held for a lease: what cannot be read waits for who can.
+        """
         self._end.made.clear()
-        memory = memory_of(grant)
         try:
-            batch = batch_of(grant, memory)
+            return self._fold_and_work(grant)
         except Unreadable as error:
-            return self._leave_to_others(error)
+            why = f"this worker cannot read it; a newer one may: {error}"
+            self._end.leave_to_others(op.Problem("unreadable", message=why), self._parked_ms)
+        except (Fenced, RedisError):
+            raise
+        except Exception as error:
+            log.exception("a rule failed", lane=grant.lane)
+            problem = op.Problem("internal_error", message=type(error).__name__)
+            self._end.leave_to_others(problem, self._parked_ms)
+        return None
+
+    def _fold_and_work(self, grant: Grant) -> Grant | None:
+        memory = memory_of(grant.memory)
+        batch = batch_of(grant, memory)
         know = self._recalled(batch[0], grant)
         policy = replace(self._deps.policy, fold_max=1) if batch[0].id in self._alone else self._deps.policy
         wish = fold(batch, memory, policy, self._lease.now_ms())
@@ -201,7 +238,7 @@ class _Slice:
             attempt.wish = refold(wish, batch, memory, self._leaf.versions, policy, self._lease.now_ms())
         try:
             return self._work(attempt)
-        except (Fenced, RedisError):
+        except (Fenced, RedisError, Unreadable):
             raise
         except Exception as error:  # a fault of ours must not hold the lane for ever, nor pass in silence
             log.exception("a rule failed", lane=grant.lane)
@@ -209,7 +246,7 @@ class _Slice:
             return self._try_again(attempt, TryAgain(problem, may_commit=True))
 
     def _recalled(self, head: Accepted, grant: Grant) -> Knowledge:
-        belief = belief_of(grant)
+        belief = belief_of(grant.belief)
         if not grant.facts_usable or self._end.buried:
             belief = belief.without_facts()
         intent = head.intent
@@ -235,22 +272,6 @@ class _Slice:
             last = problem_of(self._deps.store.last_error(grant.head.id))
             said = f"gave up after {grant.attempts - 1} attempts: {last.message or last.kind}"
             return Reject("upstream_error", replace(last, message=said))
-        return None
-
-    def _leave_to_others(self, error: Unreadable) -> Grant | None:
-        """Nothing is lost: the head waits, and says why, until a worker comes that can read it."""
-        problem = op.Problem("unreadable", message=f"this worker cannot read it; a newer one may: {error}")
-        delay_ms = round(self._deps.timing.parked_retry_s * 1000)
-        self._deps.store.postpone(
-            self._lease.grant,
-            self._lease.op(),
-            delay_ms,
-            "parked",
-            error_json(problem),
-            count_attempt=False,
-            unknown_write=True,
-            yields=False,
-        )
         return None
 
     def _wait_for_leaf(self, attempt: Attempt, busy: LeafBusy) -> Grant | None:
@@ -443,6 +464,10 @@ class _Slice:
             may_commit=may_commit,
             forgiven=forgiven,
         )
+
+    @property
+    def _parked_ms(self) -> int:
+        return round(self._deps.timing.parked_retry_s * 1000)
 
     def _backoff_s(self, attempts: int) -> float:
         """Full jitter; worked out in milliseconds, so that short test windows keep their jitter."""

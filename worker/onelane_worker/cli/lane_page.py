@@ -174,7 +174,7 @@ def _postponed(page: dict[str, Any]) -> str:
 def _loaded(text: str | None) -> dict[str, Any] | None:
     try:
         found = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"unreadable": True}
     return found if isinstance(found, dict) else None
 

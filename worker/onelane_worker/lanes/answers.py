@@ -111,7 +111,7 @@ def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: st
     try:
         intent = json.loads(payload)
         kind, who = str(intent["kind"]), display.mask(identity.normalise_email(intent["email"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Cannot happen to what the SDK stored. The other lanes must not suffer from it.
         log.error("lane %s: the payload of intent %s is unreadable; no turn is published", lane, head)
         return None

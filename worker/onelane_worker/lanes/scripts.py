@@ -15,6 +15,7 @@ NAMES: Final = (
     "checkpoint",
     "settle",
     "postpone",
+    "give_back",
     "bury",
     "replay",
     "discard",

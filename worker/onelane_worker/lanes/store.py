@@ -148,6 +148,14 @@ class LaneStore:
         words = self._owned("postpone", grant, op, [*args, *rest])
         return int(words[1])
 
+    def give_back(self, lane: str, token: str, delay_ms: int, error: str) -> str:
+        """The holder of `token` lives and cannot go on: release the lane for `delay_ms`, if it has it still.
+
+        Costs no attempt, and a kill charged for this holder is taken back. What was done: `ok` (released),
+        `excused` (the lane was taken over meanwhile), `gone` (nothing)."""
+        args: list[Arg] = [lane, token, delay_ms, error, self._limits.answer_ttl_ms]
+        return self._run("give_back", lane, token, args)[0]
+
     def bury(
         self,
         grant: Grant,

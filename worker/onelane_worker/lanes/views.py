@@ -112,7 +112,7 @@ def _waiting_intent(id_: str, fields: Hash) -> WaitingIntent:
 def _kind(payload: str) -> str:
     try:
         return str(json.loads(payload)["kind"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "unreadable"  # people look at a lane most of all when something is wrong with it
 
 

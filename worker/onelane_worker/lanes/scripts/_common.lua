@@ -11,6 +11,7 @@
 --            dirty                      1 from a grant to the settle that ends it cleanly
 --            open, commit (ms)          the open write and when it can no longer commit
 --            journal                    a create that may be in flight or done
+--            blamed                     the token that was last taken for a dead holder's, and the intent charged for it
 --            yields                     1: the waiting head steps aside for whoever comes next
 --            check, check_id, check_at  an intent of our own, to be put into the lane at its time, when it is empty
 -- Intent hash, besides what submit.lua writes: state, attempts, kills, next (ms), error; at the end kind, lane,

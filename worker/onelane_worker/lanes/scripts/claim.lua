@@ -85,6 +85,7 @@ if change then
 end
 
 if l[1] then redis.call('HINCRBY', head, 'kills', 1) end
+if l[1] then redis.call('HSET', lane_key, 'blamed', l[1] .. ' ' .. first) end  -- it may be alive: see give_back
 local fence = text(math.max(tonumber(l[3] or '0') + 1, now_us))
 redis.call('HSET', lane_key, 'token', token, 'fence', fence)
 redis.call('PERSIST', lane_key)
