@@ -14,10 +14,13 @@ from typing import Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
     ClusterDownError,
     ConnectionError,
     MasterDownError,
+    MovedError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -31,6 +34,9 @@ from onelane.settings import QueueSettings
 
 PASSING = (ConnectionError, TimeoutError, ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
 """Errors that a moment may heal: a restart, a failover."""
+OF_A_CLUSTER = (MovedError, AskError, ClusterCrossSlotError, ClusterDownError)
+"""What only a node of a Redis Cluster answers."""
+NEEDS_ONE_SERVER = "Onelane needs a single server, and this one is a node of a Redis Cluster"
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
@@ -86,7 +92,8 @@ class Patience:
 
 
 def _words(error: RedisError) -> str:
-    return f"{type(error).__name__}: {error}"
+    hint = f" ({NEEDS_ONE_SERVER})" if isinstance(error, OF_A_CLUSTER) else ""
+    return f"{type(error).__name__}: {error}{hint}"
 
 
 def script_is_missing(replies: Sequence[Any]) -> bool:

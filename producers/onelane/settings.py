@@ -22,7 +22,9 @@ def checked_redis_url(url: str) -> str:
     from redis.connection import parse_url
 
     if not url.startswith(_REDIS_SCHEMES):
-        raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}")
+        several = any(word in url.partition("://")[0] for word in ("cluster", "sentinel"))
+        why = ": Onelane needs a single server, no Redis Cluster and no Sentinel" if several else ""
+        raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}{why}")
     _check_parts(url)
     plain = tls.target(url).url
     try:

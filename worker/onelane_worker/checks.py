@@ -5,6 +5,7 @@ Each refusal says what is wrong and what to do about it.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -38,7 +39,7 @@ def require_fit(
 
 def complaints(client: redis.Redis, info: Mapping[str, Any]) -> Iterator[str]:
     """What makes this Redis unfit; `info` is its answer to INFO."""
-    found = (_too_old(info), _replica(info), _evicting(client, info))
+    found = (_too_old(info), _of_a_cluster(info), _replica(info), _evicting(client, info))
     return (complaint for complaint in found if complaint is not None)
 
 
@@ -52,9 +53,15 @@ def _reach(
         except redis.AuthenticationError as error:
             raise Unfit(f"Redis refuses our credentials ({error}); check ONELANE_REDIS_URL") from None
         except redis.RedisError as error:
+            if (refused := _certificate_problem(error)) is not None:  # waiting does not mend it
+                raise Unfit(
+                    f"the certificate that Redis shows was refused ({refused}); "
+                    "ONELANE_CA_FILE names the authorities to trust, ONELANE_REDIS_URL the host",
+                    unreachable=True,
+                ) from None
             if clock() >= until:
                 raise Unfit(
-                    f"Redis was not reachable for {wait_s:g} s ({type(error).__name__}); "
+                    f"Redis was not reachable for {wait_s:g} s ({type(error).__name__}: {error}); "
                     "check ONELANE_REDIS_URL and that the server runs",
                     unreachable=True,
                 ) from None
@@ -72,6 +79,24 @@ def _too_old(info: Mapping[str, Any]) -> str | None:
     if version >= oldest:
         return None
     return f"{name} {text} is too old; Onelane needs {name} {oldest[0]}.{oldest[1]} or newer"
+
+
+def _certificate_problem(error: BaseException | None) -> str | None:
+    """Why the server's certificate was refused, if that is what went wrong."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_a_cluster(info: Mapping[str, Any]) -> str | None:
+    if not int(info.get("cluster_enabled") or 0):
+        return None
+    return (
+        "this Redis is a node of a Redis Cluster, and Onelane needs a single server; "
+        "point ONELANE_REDIS_URL at one with cluster-enabled no"
+    )
 
 
 def _replica(info: Mapping[str, Any]) -> str | None:

@@ -138,7 +138,7 @@ def _ask_broker(broker: Target) -> BrokerView:
             names = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
             return BrokerView({name: _length(connection, name) for name in names})
     except Exception as error:  # whatever kind of broker it is, with errors of its own
-        return BrokerView({}, problem=type(error).__name__)
+        return BrokerView({}, problem=f"{type(error).__name__}: {error}")
     finally:
         app.close()
 

@@ -105,7 +105,11 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
         case errors.QueueUnavailable():
             return UNREACHABLE, str(error), _where_redis_is()
         case RedisError():
-            return UNREACHABLE, f"Redis did not answer: {error}", _where_redis_is()
+            from onelane import link
+
+            of_a_cluster = isinstance(error, link.OF_A_CLUSTER)
+            hint = f"{link.NEEDS_ONE_SERVER}." if of_a_cluster else _where_redis_is()
+            return UNREACHABLE, f"Redis did not answer: {error}", hint
     return None
 
 
