@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from redis import Redis
 
 from onelane import keyspace
 from onelane.identity import lane_id
 from onelane.intents import KINDS
+from onelane_worker.cli import source_file
 
 from .helpers import Hand, Onelane
 
@@ -165,6 +170,100 @@ def test_nothing_of_a_bad_file_is_sent(text: str, complaint: str, onelane: Onela
     assert ended.code == 2
     assert complaint in ended.err
     assert valkey.keys("onelane:*") == []
+
+
+ONE = '{"email": "a@x.test"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (f"{ONE}\n{'[' * 100_000}\n", "line 2: not JSON (nested too deeply at character 202)"),
+        (ONE + "\n" + '{"a":' * 100_000, "line 2: not JSON (nested too deeply at character"),
+        (f'{ONE}\n\n\n{{"email": "' + "x" * 2**20 + '@x.test"}', "line 4: is longer than 1 MiB"),
+        ("[" * 100_000, "the array: not JSON (nested too deeply at line 1, character 202)"),
+        (f"\n[{ONE},\n 5 5]", "the array: not JSON (expected `,` or `]` at line 3, character 4)"),
+        (f'{ONE}\n{{"email": "a@x.test", "name": NaN}}', "line 2: not JSON (expected value at character 31)"),
+        (f"{ONE}\n{{\0}}\n", "line 2: holds a NUL byte: is this UTF-16? Save it as UTF-8"),
+        (ONE.encode("utf-16"), "the file: is UTF-16 text; save it as UTF-8"),
+        (ONE.encode("utf-16-be"), "line 1: holds a NUL byte: is this UTF-16? Save it as UTF-8"),
+        (
+            f'{ONE}\n{{"email": "\xe4@x.test"}}'.encode("latin-1"),
+            "line 2: not JSON (invalid unicode code point",
+        ),
+    ],
+    ids=lambda given: None if isinstance(given, bytes) else given[:20],
+)
+def test_what_cannot_be_read_names_its_place(
+    content: str | bytes, complaint: str, onelane: Onelane, valkey: Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "people"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    ended = onelane("enqueue", "contact-sync", "--from", str(file))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert f"{complaint}" in ended.err
+    assert "nothing was sent" in ended.err
+    assert valkey.keys("onelane:*") == []
+
+
+@pytest.mark.parametrize("begins", [b"\0" * 100, b"{", b" ", b"["], ids=["NUL", "object", "blanks", "array"])
+def test_of_a_line_without_end_no_more_is_read_than_a_line_may_have(
+    begins: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            first, rest = begins[:1], len(buffer)
+            self.given += rest
+            buffer[:] = (first if first in b"\0 " else b"x") * rest
+            if self.given == rest:
+                buffer[: len(begins)] = begins
+            return rest
+
+    stream = Endless()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(stream)))
+    with pytest.raises(typer.Exit):
+        list(source_file.entries("-"))
+    assert stream.given < source_file.MAX_ARRAY_BYTES + 2**20 if begins == b"[" else stream.given < 2 * 2**20
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n \r\n"])
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "mark"])
+def test_marks_of_windows_and_blank_lines_do_not_matter(
+    mark: bytes, end: str, onelane: Onelane, tmp_path: Path
+) -> None:
+    file = tmp_path / "people"
+    people = [{"email": f"p{n}@x.test", "name": "a\u2028b\x85\u000bc"} for n in range(3)]
+    lines = [json.dumps(one, ensure_ascii=False) for one in people]
+    for text in (end.join(lines), json.dumps(people, indent=1).replace("\n", end)):
+        file.write_bytes(mark + text.encode())
+        ended = onelane("enqueue", "contact-sync", "--from", str(file), "--json")
+        assert (ended.code, len(ended.lines)) == (0, 3), ended.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("email-change", "Say the new address: --set new_email=ADDRESS."),
+        ("product-sign-up", "Say your id of the user: --external-id ID."),
+    ],
+)
+def test_a_field_that_a_kind_needs_is_hinted_at(kind: str, hint: str, onelane: Onelane) -> None:
+    ended = onelane("enqueue", kind, "--email", EMAIL)
+
+    assert ended.code == 2
+    assert ended.err.splitlines()[1].strip() == hint
+
+
+def test_a_deep_value_of_an_option_is_text(onelane: Onelane) -> None:
+    ended = onelane("enqueue", "contact-sync", "--email", EMAIL, "--attribute", f"x={'[' * 100_000}")
+    assert (ended.code, ended.err) == (2, "onelane: custom_attributes.x: is longer than 255 characters\n")
 
 
 def test_a_file_that_is_not_there(onelane: Onelane) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onelane_worker.cli import source_file
 from onelane_worker.cli.exits import USAGE, fail
 
 if TYPE_CHECKING:
@@ -58,13 +56,15 @@ def _under_set(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _pairs(words: Sequence[str], option: str) -> dict[str, Any]:
     """`seats=12` as a number, `plan=pro` as text: a value is JSON if it can be read as such."""
+    from pydantic_core import from_json
+
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
             fail(USAGE, f"{option}: must be NAME=VALUE")
         try:
-            found[name] = json.loads(value)
+            found[name] = from_json(value, allow_inf_nan=False)
         except ValueError:
             found[name] = value
     return found
@@ -90,7 +90,7 @@ def one(kind: str, given: Given) -> Intent:
     try:
         return parse_intent({**given.as_fields(kind), "kind": kind})
     except InvalidIntent as wrong:
-        fail(USAGE, str(wrong), _advice(wrong.field))
+        fail(USAGE, str(wrong), _ADVICE.get(wrong.field))
 
 
 def many(source: str, kind: str | None, given: Given) -> list[Intent]:
@@ -99,7 +99,7 @@ def many(source: str, kind: str | None, given: Given) -> list[Intent]:
 
     usual = None if kind is None else _known(kind)
     intents = []
-    for place, entry in _entries(_read(source)):
+    for place, entry in source_file.entries(source):
         if not isinstance(entry, dict):
             fail(USAGE, f'{place}: must be a JSON object, such as {{"email": …}}')
         own = entry.get("kind", usual)
@@ -126,32 +126,8 @@ def _known(kind: str) -> str:
     return found
 
 
-def _advice(field: str) -> str | None:
-    return "Say whom it is about: --email ADDRESS." if field == "email" else None
-
-
-def _read(source: str) -> str:
-    try:
-        return sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except OSError as error:
-        fail(USAGE, f"cannot read {source}: {error.strerror}")
-    except UnicodeDecodeError:
-        fail(USAGE, f"cannot read {source}: it is not UTF-8 text")
-
-
-def _entries(text: str) -> Iterator[tuple[str, Any]]:
-    """(where it stands, value) for each line, or for each element of an array."""
-    if text.lstrip().startswith("["):
-        for number, entry in enumerate(_parsed(text, "the array"), 1):
-            yield f"element {number}", entry
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield f"line {number}", _parsed(line, f"line {number}")
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        fail(USAGE, f"{place}: not JSON ({error}); nothing was sent")
+_ADVICE = {
+    "email": "Say whom it is about: --email ADDRESS.",
+    "new_email": "Say the new address: --set new_email=ADDRESS.",
+    "external_id": "Say your id of the user: --external-id ID.",
+}

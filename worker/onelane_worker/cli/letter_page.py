@@ -129,6 +129,6 @@ def _loaded(text: str | None) -> dict[str, Any]:
     """The JSON object in a stored text; empty for one that nobody can read."""
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -111,7 +111,7 @@ def line_of(gate: Gate) -> dict[str, Any]:
     """The line as a document: running, or stopped since when and why."""
     try:
         problem = json.loads(gate.problem or "{}")
-    except ValueError:  # a bare reason
+    except (ValueError, RecursionError):  # a bare reason
         problem = {"message": gate.problem}
     why = problem if gate.stopped and isinstance(problem, dict) else {}
     line: dict[str, Any] = output.masked(
@@ -217,7 +217,7 @@ def _why(one: Standing, error: dict[str, Any], now_ms: int) -> str:
 def _loaded(text: str | None) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
