@@ -131,7 +131,7 @@ def test_200_of_a_probe_may_tell_the_region(body: dict[str, Any], region: str | 
     ],
 )
 def test_200_of_a_probe_may_tell_the_workspace(app: dict[str, Any], workspace: Workspace | None) -> None:
-    assert reply_to(PROBE, 200, {"app": app}) == Done(workspace=workspace)
+    assert reply_to(PROBE, 200, {"type": "admin", "app": app}) == Done(workspace=workspace)
 
 
 def test_200_of_a_search_without_hits() -> None:
