@@ -98,6 +98,11 @@ class _Base(BaseModel):
         return identity.normalise_email(self.email)
 
     @property
+    def payload_schema(self) -> int:
+        """The version of the form of this very payload."""
+        return self.schema_version
+
+    @property
     def lane(self) -> str:
         """The lane of this address (a digest)."""
         return identity.lane_id(self.address)
@@ -129,7 +134,20 @@ class _PersonFields(_Base):
     custom_attributes: Attributes = Field(default_factory=dict)
 
 
-class NewsletterOptIn(_PersonFields):
+class _Form(_PersonFields):
+    """What may come from a public form, where anyone can type someone else's address."""
+
+    trusted: Flag | None = None
+    """May it overwrite fields of a user? None: as the setting FORM_FIELDS_ON_USER says. True: it may,
+    since it comes from behind a login. False: at most it fills in empty ones, whatever the setting says."""
+
+    @property
+    def payload_schema(self) -> int:
+        """A worker that does not know `trusted` must not pass over it."""
+        return self.schema_version if self.trusted is None else 3
+
+
+class NewsletterOptIn(_Form):
     """The person asks for the newsletter: consent. Creates a lead when nobody is found."""
 
     kind: Literal["newsletter_opt_in"] = "newsletter_opt_in"
@@ -144,7 +162,7 @@ class NewsletterOptOut(_Base):
     subscription_types: TypeIds = ()
 
 
-class LeadCapture(_PersonFields):
+class LeadCapture(_Form):
     """A form was filled in (a quote, a demo request): create a lead or update whoever this is."""
 
     kind: Literal["lead_capture"] = "lead_capture"

@@ -147,7 +147,7 @@ def prepare(intent: Intent | Mapping[str, Any], settings: QueueSettings) -> Subm
     intent_id = new_intent_id(lane)
     queue = keyspace.BULK if intent.bulk else keyspace.INTERACTIVE
     limits = settings.lane_max, settings.partition_max
-    schema, content = intent.schema_version, intent.content_digest()
+    schema, content = intent.payload_schema, intent.content_digest()
     args = (intent_id, lane, payload, queue, schema, content, *limits, int(_moves(intent)))
     return Submission(
         intent_id=intent_id,

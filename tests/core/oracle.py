@@ -32,6 +32,7 @@ class Person:
     fields: dict[str, Any] = field(default_factory=dict)
     words: dict[str, tuple[int, bool]] = field(default_factory=dict)
     versions: dict[str | None, int] = field(default_factory=dict)
+    form_fields: str = "overwrite"
 
     def hear(self, intent: AnyIntent, acted_ms: int) -> None:
         """One intent, in accepted order."""
@@ -100,13 +101,23 @@ class Person:
 
     def _write(self, intent: AnyIntent, acted_ms: int) -> None:
         source = intent.set if isinstance(intent, ContactUpsert) else intent
-        self.fields |= fields_of(source)
+        self.fields |= self._permitted(intent, fields_of(source))
         for path in getattr(intent, "unset", ()):
             self.fields.pop(path, None)
         if isinstance(intent, ProductSignUp):
             self.fields.setdefault("signed_up_at", acted_ms // 1000)
         if isinstance(intent, ContactSync) and intent.version is not None:
             self.versions[f"{intent.external_id}/{intent.source}"] = intent.version
+
+    def _permitted(self, intent: AnyIntent, fields: dict[str, Any]) -> dict[str, Any]:
+        """What a form may write of a user."""
+        if self.role != "user" or not isinstance(intent, NewsletterOptIn | LeadCapture) or intent.trusted:
+            return fields
+        if self.form_fields == "keep":
+            return {}
+        if self.form_fields == "fill" or intent.trusted is False:
+            return {path: value for path, value in fields.items() if path not in self.fields}
+        return fields
 
 
 def fields_of(source: Any) -> dict[str, Any]:

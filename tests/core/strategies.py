@@ -27,6 +27,7 @@ words = st.sampled_from(["a", "b", "c"])
 attributes = st.dictionaries(st.sampled_from(["plan", "city"]), words, max_size=2)
 types = st.sampled_from([(), (), ("101",), ("102",), ("101", "102")])
 external_ids = st.sampled_from([None, EXT])
+trust = st.sampled_from([None, None, True, False])
 seconds = st.sampled_from([100, 200])
 
 
@@ -54,6 +55,7 @@ def opt_ins(draw: st.DrawFn) -> NewsletterOptIn:
         occurred_at=draw(moments),
         subscription_types=draw(types),
         lift_unsubscribe_all=draw(st.booleans()),
+        trusted=draw(trust),
         **draw(forms),
     )
 
@@ -70,7 +72,7 @@ def opt_outs(draw: st.DrawFn) -> NewsletterOptOut:
 
 @st.composite
 def captures(draw: st.DrawFn) -> LeadCapture:
-    return LeadCapture(email=draw(emails), external_id=draw(external_ids), **draw(forms))
+    return LeadCapture(email=draw(emails), external_id=draw(external_ids), trusted=draw(trust), **draw(forms))
 
 
 @st.composite

@@ -46,7 +46,7 @@ def play(world: World, history: Sequence[AnyIntent], gaps: Sequence[float]) -> W
 
 def check(world: World) -> None:
     """The true state is what the accepted intents, in order, make of one person."""
-    person = Person()
+    person = Person(form_fields=world.policy.form_fields_on_user)
     for each in world.accepted:
         person.hear(each.intent, each.acted_ms)
     assert set(world.outcomes) == {each.id for each in world.accepted}
@@ -66,6 +66,15 @@ class TestOnePerson:
         self, history: list[AnyIntent], gaps: list[float]
     ) -> None:
         check(play(World(lag=LAG_S), history, gaps))
+
+    @law(150)
+    @given(histories, pauses, st.sampled_from(["fill", "keep"]), st.data())
+    def test_B7_the_same_where_forms_may_not_overwrite(
+        self, history: list[AnyIntent], gaps: list[float], form_fields: Any, data: st.DataObject
+    ) -> None:
+        world = World(Policy(form_fields_on_user=form_fields), lag=LAG_S)
+        world.fate = mishaps(data, 2)
+        check(play(world, history, gaps))
 
     @law(300)
     @given(histories, pauses, st.data())
@@ -93,7 +102,7 @@ def mishaps(data: st.DataObject, most: int) -> Fate:
 
 class TestFolding:
     @law(300)
-    @given(histories, pauses, st.sampled_from(["overwrite", "keep"]), st.booleans())
+    @given(histories, pauses, st.sampled_from(["overwrite", "fill", "keep"]), st.booleans())
     def test_R90_a_fold_ends_like_one_by_one(
         self, history: list[AnyIntent], gaps: list[float], form_fields: Any, optout_creates: bool
     ) -> None:

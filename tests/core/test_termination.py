@@ -33,7 +33,7 @@ policies = st.builds(
     other_external_id=st.sampled_from(["separate", "reject", "adopt"]),
     revive=st.sampled_from(["people", "always", "never"]),
     merge_leads=st.sampled_from(["own", "all", "off"]),
-    form_fields_on_user=st.sampled_from(["overwrite", "keep"]),
+    form_fields_on_user=st.sampled_from(["overwrite", "fill", "keep"]),
     optout_creates=st.booleans(),
 )
 

@@ -126,6 +126,8 @@ REFUSED: list[tuple[type[Any], dict[str, Any], str, str]] = [
     ),
     (ContactUpsert, {"role": "admin"}, "role", "'keep', 'lead' or 'user'"),
     (ContactUpsert, {"create": True}, "create", "'create_or_update'"),
+    (LeadCapture, {"trusted": "yes"}, "trusted", "true or false"),
+    (ContactSync, {"trusted": True}, "trusted", "is not a field"),
     (LeadCapture, {"custom_attributes": {"paid_at": MS}}, "custom_attributes.paid_at", "milliseconds"),
     (LeadCapture, {"custom_attributes": {"paid_at": float(MS)}}, "custom_attributes.paid_at", "milliseconds"),
     (
@@ -288,6 +290,16 @@ def test_intents_are_frozen_and_can_be_copied_and_pickled() -> None:
         assert other == intent
         assert other.to_json() == intent.to_json()
     assert intent.model_copy(update={"role": "user"}).role == "user"
+
+
+@pytest.mark.parametrize("make", [LeadCapture, NewsletterOptIn])
+def test_only_what_names_trusted_has_the_newer_form_of_payload(make: type[Any]) -> None:
+    plain = make(email=ANN)
+    assert (plain.payload_schema, "trusted" in plain.to_json()) == (1, False)
+    for trusted in (True, False):
+        said = make(email=ANN, trusted=trusted)
+        assert (said.payload_schema, json.loads(said.to_json())["trusted"]) == (3, trusted)
+        assert said.content_digest() != plain.content_digest()
 
 
 def test_content_digest_leaves_out_what_a_retried_request_may_change() -> None:

@@ -68,6 +68,10 @@ class TestEnqueue:
         shop.queue.enqueue(ContactSync(email=ANN))
         assert [turn.queue for turn in shop.publisher.turns] == ["bulk"]
 
+    def test_a_form_that_names_its_trust_is_left_to_workers_that_know_it(self, shop: Any) -> None:
+        plain, trusted = (shop.queue.enqueue(LeadCapture(email=ANN, trusted=said)) for said in (None, False))
+        assert [shop.record(one.id).get("schema") for one in (plain, trusted)] == [None, "3"]
+
     def test_checks_an_unchecked_copy(self, shop: Any) -> None:
         with pytest.raises(InvalidIntent, match="name: must be a string"):
             shop.queue.enqueue(capture().model_copy(update={"name": 3}))

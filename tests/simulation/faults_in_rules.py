@@ -148,8 +148,8 @@ IN_RULES = (
         (
             Edit(
                 f"{_CORE}/desired.py",
-                "fields = {} if form_on_user else dict(wish.fields)",
-                "fields = {} if form_on_user else {**wish.insert_fields, **wish.fields}",
+                "return dict(wish.fields)",
+                "return {**wish.insert_fields, **wish.fields}",
             ),
         ),
     ),

@@ -95,6 +95,16 @@ def test_what_was_written_since_is_left_out(world: World) -> None:
     assert (contact["name"], contact["phone"]) == ("New", "+4930123456")
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_a_form_may_not_overwrite_it_does_not_hold_back_either(world: World, trusted: bool) -> None:
+    world.do(ContactSync(email=ANN, external_id="u-1", phone="+1"))
+    letter = bury(world, ContactSync(email=ANN, external_id="u-1", name="Ann", phone="+2"))
+    world.do(LeadCapture(email=ANN, name="Eve", phone="+3", trusted=trusted))
+    replay(world, letter)
+    [contact] = world.contacts(ANN)
+    assert (contact["name"], contact["phone"]) == (("Eve", "+3") if trusted else ("Ann", "+2"))
+
+
 def test_as_it_is_it_overwrites(world: World) -> None:
     receipt = bury(world, LeadCapture(email=ANN, name="Old"))
     world.do(LeadCapture(email=ANN, name="New"))

@@ -150,7 +150,9 @@ class Endings:
         told = outcomes(attempt.wish, attempt.know, verdict, self._policy)
         carried_out = finished and not attempt.wish.mode.checks
         memory = remembered(attempt.memory, attempt.wish, carried_out, self._policy, now_ms)
-        memory = replaying.ended(memory, attempt.wish, attempt.know.deeds if finished else None)
+        known = attempt.know.contacts.get(target) if target else None
+        deeds, role = attempt.know.deeds if finished else None, known.role if known else None
+        memory = replaying.ended(memory, attempt.wish, deeds, role)
         for contact_id, address in attempt.know.deeds.left.items():
             forget(self._store, lane_id(address), contact_id)
         know = ended(attempt.know)
@@ -196,7 +198,7 @@ class Endings:
         self._passage.note(to_json(elsewhere), to_json(memory))
         self._leaf.give(know.contacts.get(verdict.target))
         told = ((wish.ids[0], moving.outcome(wish, know, verdict)),)
-        return self._settled(told, belief, to_json(replaying.ended(attempt.memory, wish, know.deeds)))
+        return self._settled(told, belief, to_json(replaying.ended(attempt.memory, wish, know.deeds, None)))
 
     def _erased(self, attempt: Attempt, verdict: Erased) -> Grant | None:
         """Nobody is there any more; what is kept of the person goes, too, last the intent's own words."""

@@ -80,8 +80,8 @@ class Settings(BaseSettings):
         "people", description="Which intents bring back archived contacts"
     )
     merge_leads: Literal["own", "all", "off"] = Field("own", description="Which leads are merged into users")
-    form_fields_on_user: Literal["overwrite", "keep"] = Field(
-        "overwrite", description="Whether public forms may change a user's fields"
+    form_fields_on_user: Literal["overwrite", "fill", "keep"] = Field(
+        "overwrite", description="Whether public forms may change a user's fields (fill: only empty ones)"
     )
     optout_creates: bool = Field(False, description="Whether an opt-out of a stranger creates a lead")
     settle_check: bool = Field(

@@ -27,6 +27,11 @@ def differs(path: str, desired: Any, facts: Facts | None) -> bool:
     return ack is None or not (same(path, desired, ack.sent) and same(path, ack.echoed, fact))
 
 
+def is_empty(path: str, facts: Facts | None) -> bool:
+    """True only if a fact says that the field holds nothing."""
+    return facts is not None and _is_known(path, facts) and same(path, None, facts.fields.get(path))
+
+
 def difference(desired: Mapping[str, Any], facts: Facts | None) -> dict[str, Any]:
     """What of `desired` has to be sent."""
     return {path: value for path, value in desired.items() if differs(path, value, facts)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from onelane_worker.core.belief import ALL_MAIL, Facts, Known, Memory, Role, Word, unflatten
 from onelane_worker.core.choice import Choice
-from onelane_worker.core.compare import difference
+from onelane_worker.core.compare import difference, is_empty
 from onelane_worker.core.policy import Policy
 from onelane_worker.core.state import Knowledge
 from onelane_worker.core.wish import Wish
@@ -70,7 +70,7 @@ def desired_fields(
     wish: Wish, know: Knowledge, target: Known, choice: Choice, memory: Memory, policy: Policy
 ) -> dict[str, Any]:
     """Field path → value that the contact should hold after the wish; consent flag included."""
-    fields = _named_fields(wish, target, choice, policy) if target in choice.targets else {}
+    fields = _named_fields(wish, target, choice) if target in choice.targets else {}
     if target.id == know.deeds.created:  # an unset field was left out of the create, and so is null (R41)
         fields = {path: value for path, value in fields.items() if value is not None or _shows(target, path)}
     word = due_words(wish, know, target, choice, memory).get(ALL_MAIL)
@@ -79,12 +79,26 @@ def desired_fields(
     return fields
 
 
-def _named_fields(wish: Wish, target: Known, choice: Choice, policy: Policy) -> dict[str, Any]:
-    form_on_user = wish.mode.form and target.role == "user" and policy.form_fields_on_user == "keep"
-    fields = {} if form_on_user else dict(wish.fields)
+def _named_fields(wish: Wish, target: Known, choice: Choice) -> dict[str, Any]:
+    fields = _permitted_fields(wish, target)
     if wish.signed_up_at is not None and _never_signed_up(wish, target, choice):
         fields.setdefault("signed_up_at", wish.signed_up_at)
     return fields
+
+
+def _permitted_fields(wish: Wish, target: Known) -> dict[str, Any]:
+    """R23: a form may not be an authority on what a user's fields hold."""
+    match wish.mode.form if target.role == "user" else None:
+        case "keep":
+            return {}
+        case "fill":
+            return {path: value for path, value in wish.fields.items() if is_empty(path, target.facts)}
+    return dict(wish.fields)
+
+
+def must_read(wish: Wish, target: Known) -> bool:
+    """R23: which fields are empty is not known, so nothing may be filled in yet."""
+    return wish.mode.form == "fill" and target.role == "user" and target.facts is None and bool(wish.fields)
 
 
 def _never_signed_up(wish: Wish, target: Known, choice: Choice) -> bool:

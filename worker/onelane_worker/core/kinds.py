@@ -13,6 +13,14 @@
 | email_change       |                |              | (see `moving`)  |              |      |          |
 | contact_erasure    |                |              | (see `erasing`) |              |      |          |
 
+What a form may do to the fields of a user:
+
+| FORM_FIELDS_ON_USER | trusted=None | trusted=True | trusted=False |
+|---------------------|--------------|--------------|---------------|
+| overwrite           | overwrite    | overwrite    | fill          |
+| fill                | fill         | overwrite    | fill          |
+| keep                | keep         | overwrite    | keep          |
+
 "with ext": if the intent names an external id. Who revives is the default policy; it can be widened to all
 kinds or narrowed to none, but an opt-out never brings anybody back, and neither does a create-only intent.
 """
@@ -33,7 +41,7 @@ from onelane.intents import (
     SettleCheck,
 )
 from onelane_worker.core.belief import Role
-from onelane_worker.core.policy import Policy
+from onelane_worker.core.policy import FormFields, Policy
 
 AnyIntent = (
     NewsletterOptIn
@@ -64,8 +72,8 @@ class Mode:
     """It may bring back an archived contact: the person acts (R21)."""
     finds_first: bool = True
     """Ask by external id before searching. A sign-up need not: its writes are guarded by 409s (R12)."""
-    form: bool = False
-    """It comes from a public form, where anyone can type someone else's address (R23)."""
+    form: FormFields | None = None
+    """It comes from a form: what it may do to the fields of a user (R23). None: it is no form."""
     everyone: bool = False
     """It concerns every contact of the address: Intercom mails each of them by itself (R53)."""
     moves: bool = False
@@ -93,7 +101,7 @@ def _mode(intent: AnyIntent, policy: Policy) -> Mode:
     named = intent.external_id is not None
     match intent:
         case NewsletterOptIn() | LeadCapture():
-            return Mode(creates="lead", revives=True, form=True)
+            return Mode(creates="lead", revives=True, form=_form(intent, policy))
         case NewsletterOptOut():
             return Mode(creates="lead" if policy.optout_creates else None, everyone=True)
         case ProductSignUp():
@@ -116,6 +124,15 @@ def _mode(intent: AnyIntent, policy: Policy) -> Mode:
             return Mode(erases=True)
         case SettleCheck():
             return Mode(checks=True)
+
+
+def _form(intent: NewsletterOptIn | LeadCapture, policy: Policy) -> FormFields:
+    setting = policy.form_fields_on_user
+    if intent.trusted is None:
+        return setting
+    if intent.trusted:
+        return "overwrite"
+    return "keep" if setting == "keep" else "fill"
 
 
 def _upsert_creates(intent: ContactUpsert) -> Role | None:

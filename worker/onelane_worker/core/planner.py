@@ -29,7 +29,14 @@ from __future__ import annotations
 from onelane_worker.core import erasing, moving, settling
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import ALL_MAIL, Known, Memory, unflatten
-from onelane_worker.core.desired import create_body, desired_fields, due_words, identity_changes, needed
+from onelane_worker.core.desired import (
+    create_body,
+    desired_fields,
+    due_words,
+    identity_changes,
+    must_read,
+    needed,
+)
 from onelane_worker.core.doubts import clash, dead_end, journal, loops, revive, taken_back
 from onelane_worker.core.policy import Policy
 from onelane_worker.core.situation import Rule, Situation, Step, merge_stray, read_first
@@ -158,6 +165,8 @@ def present(s: Situation) -> Step | None:
 
 
 def _update(s: Situation, target: Known) -> Step | None:
+    if target in s.choice.targets and must_read(s.wish, target):
+        return op.Read(target.id)
     sent = s.know.sent.get(target.id, frozenset())
     identity = identity_changes(s.wish, target, s.choice, s.policy) if target in s.choice.targets else {}
     if identity.keys() & sent & {"role", "external_id"}:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+FormFields = Literal["overwrite", "fill", "keep"]
+"""What a form may do to the fields of a user: write them, write those that are empty, or none (R23)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -13,7 +16,7 @@ class Policy:
     other_external_id: Literal["separate", "reject", "adopt"] = "separate"
     revive: Literal["people", "always", "never"] = "people"
     merge_leads: Literal["own", "all", "off"] = "own"
-    form_fields_on_user: Literal["overwrite", "keep"] = "overwrite"
+    form_fields_on_user: FormFields = "overwrite"
     optout_creates: bool = False
     newsletter_subscription_types: tuple[str, ...] = ()
     settle_check: bool = False

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onelane.intents import ContactUpsert, ProductSignUp, parse_intent
-from onelane_worker.core.belief import Burials, Deeds, Memory
+from onelane_worker.core.belief import Burials, Deeds, Memory, Role
 from onelane_worker.core.wish import Accepted, Wish
 
 MOST_LETTERS = 100
@@ -35,21 +35,23 @@ def buried(memory: Memory, intent_id: str, *, again: bool = False) -> Memory:
     return memory.model_copy(update={"burials": burials})
 
 
-def ended(memory: Memory, wish: Wish, deeds: Deeds | None) -> Memory:
-    """The memory after the end of a wish; `deeds` None: nothing was to be done."""
+def ended(memory: Memory, wish: Wish, deeds: Deeds | None, role: Role | None) -> Memory:
+    """The memory after the end of a wish. `deeds` None: nothing was to be done. `role`: of its contact."""
     known = memory.burials
     if not known.count:
         return memory
     letters = {id_: number for id_, number in known.letters.items() if id_ not in wish.ids}
     if not letters and not known.dropped:
         return memory.model_copy(update={"burials": Burials()})
-    paths = () if deeds is None else _written(wish, deeds)
+    paths = () if deeds is None else _written(wish, deeds, role)
     written = {**known.written, **dict.fromkeys(paths, known.count)}
     burials = known.model_copy(update={"letters": letters, "written": written})
     return memory.model_copy(update={"burials": burials})
 
 
-def _written(wish: Wish, deeds: Deeds) -> set[str]:
+def _written(wish: Wish, deeds: Deeds, role: Role | None) -> set[str]:
+    if role == "user" and wish.mode.form in ("fill", "keep"):
+        return set()  # it would have left alone what the dead letter writes, had that been in time
     paths = set(wish.fields)
     if deeds.created is not None:
         paths |= wish.insert_fields.keys()

@@ -128,6 +128,7 @@ def _folds(members: list[Accepted], follower: Accepted, memory: Memory, policy: 
         and _same_subject(head.intent, follower.intent, policy)
         and (mode.creates is not None or _looks_with(head, follower, policy, now_ms))
         and _outdated(follower, memory, policy, now_ms) is None
+        and not (mode.form == "fill" and _names_again(members, follower))
         and not _dropped_words(follower, memory, policy)
         and not any(_older(follower.intent, member.intent) for member in members)
     )
@@ -136,6 +137,11 @@ def _folds(members: list[Accepted], follower: Accepted, memory: Memory, policy: 
 def _same_subject(a: AnyIntent, b: AnyIntent, policy: Policy) -> bool:
     same_contact = getattr(a, "contact_id", None) == getattr(b, "contact_id", None)
     return a.external_id == b.external_id and same_contact and _types(a, policy) == _types(b, policy)
+
+
+def _names_again(members: list[Accepted], follower: Accepted) -> bool:
+    """A field that one form has filled in is no longer empty for the next one (R23)."""
+    return any(not _named(follower.intent).keys().isdisjoint(_named(one.intent)) for one in members)
 
 
 def _looks_with(head: Accepted, follower: Accepted, policy: Policy, now_ms: int) -> bool:

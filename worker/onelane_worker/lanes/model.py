@@ -75,7 +75,7 @@ class LaneSettings:
     """Intents granted at once at most."""
     lost_after_turns: int = 64
     """A turn overtaken by more than this many is lost."""
-    schema: int = 2
+    schema: int = 3
     """Newest payload schema this worker understands."""
     max_kills: int = 3
     """Killed workers until a head is a dead letter."""
