@@ -120,9 +120,9 @@ def _treatment(told: list[Told]) -> tuple[str, str, str]:
     if any(isinstance(handling, hd.StopTheLine) for *_, handling in told):
         return done, "–", "at once"
     if any(isinstance(handling, hd.ProbeFirst) for *_, handling in told):
-        return done, "–", "perhaps"
+        return done, "–", "at once"
     counted = any(isinstance(handling, hd.TryAgain) for *_, handling in told)
-    failures = counted and any(says_something(reply, Gate()) for _, reply, _ in told)
+    failures = counted and any(says_something(call, reply, Gate()) for call, reply, _ in told)
     return done, "yes" if counted else "–", "several in a row" if failures else "–"
 
 
@@ -151,7 +151,11 @@ def _words(reply: op.Reply, handling: hd.Handling) -> str:
         case hd.StopTheLine():
             return f"all wait; one call in {_PAUSE_S:g} s finds out whether it works again"
         case hd.ProbeFirst():
-            return "ask `/me`: if that is refused, too, as for 401; else a dead letter"
+            return (
+                "ask `/me`: if that is refused, too, as for 401; else the token lacks a permission: all "
+                "wait, and one call of the same sort in 15 s finds out whether it was granted; a dead letter "
+                "only if the workspace's plan does not have it (`api_plan_restricted`)"
+            )
         case hd.Blame():
             return "the guilty intent alone is a dead letter"
         case hd.GiveUp():

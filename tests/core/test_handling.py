@@ -10,6 +10,7 @@ from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Facts
 from onelane_worker.core.handling import (
     Blame,
+    Denied,
     GiveUp,
     Learn,
     ProbeFirst,
@@ -112,7 +113,7 @@ def test_only_identities_clash(operation: Any) -> None:
 @pytest.mark.parametrize(
     ("reply", "handling"),
     [
-        (op.Done(), GiveUp("forbidden", p)),
+        (op.Done(), Denied(p)),
         (op.Stopped(p), StopTheLine(p)),
         (op.Forbidden(p), StopTheLine(p)),
         (op.Unknown(p), TryAgain(p, may_commit=False)),
@@ -121,3 +122,8 @@ def test_only_identities_clash(operation: Any) -> None:
 )
 def test_what_the_probe_says(reply: Any, handling: Any) -> None:
     assert after_probe(p, reply) == handling
+
+
+def test_what_the_plan_does_not_have_concerns_the_intent_that_wants_it() -> None:
+    restricted = op.Problem("forbidden", 403, "api_plan_restricted")
+    assert after_probe(restricted, op.Done()) == GiveUp("forbidden", restricted)

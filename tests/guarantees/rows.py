@@ -471,9 +471,24 @@ TROUBLE = (
                 "a stopped line costs an attempt each time",
                 (
                     _TURN,
-                    "counted=False,\n            may_commit=may_commit,",
+                    "counted=counted,\n            may_commit=may_commit,",
                     "counted=True,\n            may_commit=may_commit,",
                 ),
+            ),
+            broken(
+                "tests/turn/test_forbidden.py::TestReadsOnly::test_burns_nothing_and_all_is_applied_once_it_may_write",
+                "a read that succeeds is taken for a sign that writes do",
+                (
+                    f"{_SCRIPTS}/breaker_tell.lua",
+                    "if failing ~= 'reads' and failing ~= sort then",
+                    "if false then",
+                ),
+                (f"{_CORE}/handling.py", "else Denied(forbidden)", 'else GiveUp("forbidden", forbidden)'),
+            ),
+            broken(
+                "tests/turn/test_forbidden.py::TestFirewall::test_nothing_is_dead_and_all_is_applied",
+                "a page of somebody else's is taken for a refusal of Intercom's",
+                ("worker/onelane_worker/intercom/responses.py", "    _foreign,\n", ""),
             ),
             broken(
                 "tests/turn/test_breaker.py::TestWhileOpen::test_its_attempts_are_not_held_against_an_intent",

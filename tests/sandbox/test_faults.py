@@ -30,6 +30,7 @@ def _run(sandbox, request, now=NOW):
         ("drop_request", "close", None, False),
         ("rate_limited", "answer", 429, False),
         ("unauthorized", "answer", 401, False),
+        ("forbidden", "answer", 403, False),
         *[(f"status_{status}", "answer", status, False) for status in (500, 502, 503, 504)],
         *[(f"status_{status}_after_commit", "answer", status, True) for status in (500, 502, 503, 504)],
     ],
@@ -50,7 +51,7 @@ def test_effect(fault, ending, status, committed):
 
 
 def test_every_fault_has_a_row_above():
-    assert len(EFFECTS) == 12
+    assert len(EFFECTS) == 13
 
 
 def test_slow_waits_first_and_then_executes():

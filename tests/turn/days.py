@@ -147,6 +147,10 @@ class Days(World):
             times = [until_s, *(one.at_s for one in waiting[:1]), self._next_due_s()]
             self._clock.move_to(max(self.now + LOOK_S, min(times)))
 
+    def sleep_until(self, at_s: float) -> None:
+        """Let time pass in which nobody does anything."""
+        self._clock.move_to(at_s)
+
     def enqueue_now(self, intent: Any) -> None:
         """Enqueue, and keep the receipt for the checker."""
         self.receipts.append((self.queue.enqueue(intent), Planned(self.now, intent)))

@@ -133,7 +133,7 @@ class TestByHand:
 
     def test_no_success_ends_a_pause(self, world: World) -> None:
         world.deps.breaker.pause("upgrade")
-        world.deps.breaker.tell("lane", op.Done(), "")
+        world.deps.breaker.tell("lane", op.Create({}), op.Done(), "", world.deps.breaker.look())
         assert world.deps.breaker.look().word == "paused"
 
     def test_resuming_what_runs_says_so(self, world: World) -> None:

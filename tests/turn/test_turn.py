@@ -184,8 +184,9 @@ class TestPutBack:
         assert world.do(LeadCapture(email=ANN, name="Anna")).result == "created"
         world.close()
 
-    def test_forbidden_with_a_working_token_is_a_dead_letter(self, world: World) -> None:
-        world.gateway.before = _answer_once(op.Create, op.Forbidden(op.Problem("forbidden", 403)))
+    def test_what_the_plan_does_not_have_is_a_dead_letter(self, world: World) -> None:
+        restricted = op.Problem("forbidden", 403, "api_plan_restricted")
+        world.gateway.before = _answer_once(op.Create, op.Forbidden(restricted))
         outcome = world.do(LeadCapture(email=ANN))
         assert (outcome.result, outcome.reason) == ("rejected", "forbidden")
 

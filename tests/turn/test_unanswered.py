@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from onelane import ContactSync, LeadCapture, Receipt
+from onelane_worker.breaker import Gate
 from onelane_worker.core import operations as op
 from onelane_worker.services import timing
 
@@ -151,7 +152,8 @@ def test_the_one_that_stops_the_line_costs_no_attempt(days: Days) -> None:
 
     def others_fail(operation: op.Operation) -> None:
         for number in range(days.settings.breaker_calls - 1):
-            days.deps.breaker.tell(f"lane {number}", op.Unknown(op.Problem("server_error", 503)), "")
+            reply = op.Unknown(op.Problem("server_error", 503))
+            days.deps.breaker.tell(f"lane {number}", operation, reply, "", Gate())
 
     days.intercom.before_send = others_fail
     days.sandbox.add_fault("status_503", times=1, method="post", path="^/contacts$")

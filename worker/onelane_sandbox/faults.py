@@ -27,7 +27,9 @@ class Effect:
     status: int | None = None
 
 
-_SERVER_ERRORS = {
+_ERRORS = {
+    401: ("unauthorized", "Access Token Invalid"),
+    403: ("forbidden", "The token does not have the permission for this"),
     500: ("server_error", "Server Error"),
     502: ("server_error", "Bad Gateway"),
     503: ("service_unavailable", "Service Unavailable"),
@@ -36,10 +38,15 @@ _SERVER_ERRORS = {
 EFFECTS: dict[str, Effect] = {
     "lose_response": Effect(executes=True, ending="reset"),
     "drop_request": Effect(executes=False, ending="close"),
-    **{f"status_{status}": Effect(executes=False, status=status) for status in _SERVER_ERRORS},
-    **{f"status_{status}_after_commit": Effect(executes=True, status=status) for status in _SERVER_ERRORS},
+    **{f"status_{status}": Effect(executes=False, status=status) for status in _ERRORS if status >= 500},
+    **{
+        f"status_{status}_after_commit": Effect(executes=True, status=status)
+        for status in _ERRORS
+        if status >= 500
+    },
     "rate_limited": Effect(executes=False, status=429),
     "unauthorized": Effect(executes=False, status=401),
+    "forbidden": Effect(executes=False, status=403),
 }
 SLOW = "slow"
 NAMES = (*EFFECTS, SLOW)
@@ -64,9 +71,10 @@ class Verdict:
         return self.fault or (SLOW if self.delay_s else None)
 
 
-def server_error(status: int) -> ApiError:
-    """The answer of a status_5xx fault. Evidence: official documentation (the codes)."""
-    code, message = _SERVER_ERRORS[status]
+def error_of(status: int) -> ApiError:
+    """The answer of a fault with a status of its own. Evidence: official documentation (the codes); the texts
+    of 401 and 5xx are recorded, that of 403 is ours."""
+    code, message = _ERRORS[status]
     return ApiError(status, code, message)
 
 

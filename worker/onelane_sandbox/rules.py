@@ -20,7 +20,7 @@ from hashlib import sha256
 
 from onelane_sandbox.contact import true_state
 from onelane_sandbox.dice import Dice, Lag
-from onelane_sandbox.faults import Ending, Fault, Faults, Verdict, server_error
+from onelane_sandbox.faults import Ending, Fault, Faults, Verdict, error_of
 from onelane_sandbox.log import Entry, RequestLog
 from onelane_sandbox.messages import ApiError, JsonObject, Request, Response
 from onelane_sandbox.ratelimit import APP_PER_MINUTE, RateLimit, without_limits
@@ -236,7 +236,7 @@ class Sandbox:
         scheme, _, token = (request.header("authorization") or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or self._token not in (None, token):
-            raise _unauthorized()
+            raise error_of(401)
         return token
 
     def _headers(self, request: Request) -> dict[str, str]:
@@ -247,7 +247,7 @@ class Sandbox:
         headers = self._headers(exchange.request)
         if status == 429:
             return self._refused(self._rate_limit.exceeded(now, exchange.verdict.seconds), headers)
-        return self._refused(_unauthorized() if status == 401 else server_error(status), headers)
+        return self._refused(error_of(status), headers)
 
     @staticmethod
     def _refused(error: ApiError, headers: dict[str, str], *, committed: bool = False) -> Response:
@@ -261,10 +261,6 @@ class Sandbox:
 def _id_code(seed: int, token: str | None) -> str:
     of_token = "" if token is None else f"-{sha256(token.encode()).hexdigest()[:6]}"
     return f"sandbox-{seed}{of_token}"
-
-
-def _unauthorized() -> ApiError:
-    return ApiError(401, "unauthorized", "Access Token Invalid")
 
 
 def _check_accept(request: Request) -> None:

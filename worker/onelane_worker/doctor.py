@@ -156,8 +156,8 @@ def of_line(gate: Gate, words: str) -> Finding:
     if gate.word == "paused":
         return Finding("line", "warn", words, "`onelane resume` starts it again.")
     if gate.word in ("open", "trial"):
-        todo = "It is tried again by itself; a refused token needs a person. See the runbook: outage."
-        return Finding("line", "bad", words, todo)
+        by_itself = "It is tried again by itself; a refused token needs a person. See the runbook: outage."
+        return Finding("line", "bad", words, gate.todo or by_itself)
     if gate.word == "streak":
         return Finding("line", "warn", "running, but calls have failed lately")
     return Finding("line", "ok", "running")

@@ -34,6 +34,7 @@ from onelane_worker.core import operations as op
 from onelane_worker.core.doubts import as_journal
 from onelane_worker.core.handling import (
     Blame,
+    Denied,
     GiveUp,
     Handling,
     Learn,
@@ -171,6 +172,7 @@ class _Slice:
         self._elsewhere = Elsewhere(deps.store, lease)
         self._passage = Passage(deps.store, lease)
         self._gate = Gate()
+        self._is_trial = False
         self._end = Endings(
             deps.store,
             lease,
@@ -188,6 +190,9 @@ class _Slice:
         while grant is not None:
             self._lease.grant = grant
             grant = self._one_wish(grant)
+            if self._gate.word == "trial":
+                self._deps.breaker.untold()
+            self._gate = Gate()
 
     # ── fold ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,6 +225,7 @@ class _Slice:
             return self._end.supersede(wish, know)
         attempt = Attempt(wish, know, memory)
         self._gate = self._deps.breaker.ask()
+        self._is_trial = self._gate.word == "trial"
         if self._gate.shut:
             return self._park(attempt, op.Problem(self._gate.word, message="the line is stopped"))
         if grant.journal is None and (hopeless := self._hopeless()) is not None:
@@ -322,21 +328,21 @@ class _Slice:
             attempt.know = attempt.know.called()
         self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
         handling = handle(operation, performed.reply)
-        stopped = self._stops_the_line(performed.reply)
+        stopped = not isinstance(handling, ProbeFirst) and self._stops_the_line(operation, performed.reply)
         if isinstance(performed.reply, op.Unknown) and not stopped:
             attempt.costs = True
         if stopped and isinstance(handling, TryAgain):
             return _Ended(self._park(attempt, handling.problem, may_commit=handling.may_commit))
         return self._digest(attempt, operation, performed, handling)
 
-    def _stops_the_line(self, reply: op.Reply) -> bool:
+    def _stops_the_line(self, operation: op.Operation, reply: op.Reply) -> bool:
         """Tell the breaker, if the reply says something about everybody's calls; is it open now?"""
-        if not says_something(reply, self._gate):
+        if not says_something(operation, reply, self._gate):
             return False
-        problem: op.Problem = getattr(reply, "problem", op.Problem("ok"))
-        stopped = self._deps.breaker.tell(self._lease.grant.lane, reply, error_json(problem))
-        self._gate = Gate("streak" if getattr(reply, "problem", None) else "closed")
-        return stopped
+        problem = error_json(getattr(reply, "problem", op.Problem("ok")))
+        lane = self._lease.grant.lane
+        self._gate = self._deps.breaker.tell(lane, operation, reply, problem, self._gate)
+        return self._gate.shut
 
     def _perform(self, attempt: Attempt, operation: op.Operation) -> Performed:
         performer, lease = self._deps.performer, self._lease
@@ -386,7 +392,11 @@ class _Slice:
                 return _Ended(self._park(attempt, problem))
             case ProbeFirst(problem=problem):
                 probed = self._deps.performer.read(op.Probe(), self._lease)
+                if not isinstance(probed.reply, op.Done):  # that it works is no sign that other calls do
+                    self._stops_the_line(op.Probe(), probed.reply)
                 return self._digest(attempt, operation, performed, after_probe(problem, probed.reply))
+            case Denied(problem=problem):
+                return _Ended(self._denied(attempt, operation, problem))
             case Blame(problem=problem):
                 return _Ended(self._blame(attempt, problem))
             case GiveUp(reason=reason, problem=problem):
@@ -402,6 +412,16 @@ class _Slice:
         self._alone = frozenset(attempt.wish.ids)
         self._end.clear_open_write(know)
         return replace(self._lease.grant, journal=None, belief=to_json(self._end.pointers(know)))
+
+    def _denied(self, attempt: Attempt, operation: op.Operation, problem: op.Problem) -> Grant | None:
+        """No attempt is counted, unless the line has run since the head was denied before: others may do it,
+        so it may be this contact alone, and that has an end."""
+        grant, before = self._lease.grant, problem_of(self._deps.store.last_error(self._lease.grant.head.id))
+        again = not self._is_trial and before.kind == problem.kind
+        if again and grant.attempts >= self._deps.timing.max_attempts:
+            return self._end.bury(Reject("forbidden", problem), attempt.know)
+        self._stops_the_line(operation, op.Forbidden(problem))
+        return self._park(attempt, problem, counted=again)
 
     def _wait(self, attempt: Attempt, verdict: Wait) -> Grant | None:
         delay_s = max(0.0, (verdict.until_ms - self._lease.now_ms()) / 1000)
@@ -437,7 +457,7 @@ class _Slice:
         """
         if verdict.reason == "upstream_error":
             probed = self._deps.performer.read(op.Probe(), self._lease).reply
-            if not isinstance(probed, (op.Done, op.Forbidden)):
+            if not isinstance(probed, op.Done):
                 problem = getattr(probed, "problem", op.Problem("outage"))
                 return self._park(attempt, problem, forgiven=True)
         return self._end.bury(verdict, replace(attempt.know, journal=None))
@@ -448,7 +468,13 @@ class _Slice:
         return self._end.postpone(attempt, 0.0, "retrying", problem, counted=False, failed=False)
 
     def _park(
-        self, attempt: Attempt, problem: op.Problem, *, may_commit: bool = False, forgiven: bool = False
+        self,
+        attempt: Attempt,
+        problem: op.Problem,
+        *,
+        counted: bool = False,
+        may_commit: bool = False,
+        forgiven: bool = False,
     ) -> Grant | None:
         """Nobody can be served now: no attempt is counted, and the line goes on when a trial succeeds.
 
@@ -460,7 +486,7 @@ class _Slice:
             delay_s,
             "parked",
             problem,
-            counted=False,
+            counted=counted,
             may_commit=may_commit,
             forgiven=forgiven,
         )

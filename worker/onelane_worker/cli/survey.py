@@ -120,6 +120,7 @@ def line_of(gate: Gate) -> dict[str, Any]:
             "why": {name: value for name, value in why.items() if name != "at_ms"} or None,
             "since_ms": why.get("at_ms", gate.since_ms or None),
             "next_trial_ms": gate.next_ms or None,
+            "todo": (gate.todo if gate.stopped else "") or None,
         }
     )
     return line
@@ -229,6 +230,8 @@ def _show(page: dict[str, Any]) -> None:
     if line["state"] == "paused":
         output.tell("`onelane resume` starts it again.")
     elif style:
+        if line["todo"]:
+            output.tell(line["todo"])
         output.tell(
             "It runs again with the first call that succeeds; `onelane resume` does not wait for that."
         )

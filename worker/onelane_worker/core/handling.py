@@ -13,7 +13,9 @@ ends the attempt instead. Which reply does what is one table:
 | NotSent    | any              | TryAgain: nothing was done                                              |
 | Throttled  | any              | WaitFor: nothing was done and no attempt is counted                     |
 | Stopped    | any              | StopTheLine: nothing works until a person acts                          |
-| Forbidden  | all but Probe    | ProbeFirst: is it a dead token, or a plan that lacks this one feature?  |
+| Forbidden  | all but Probe    | ProbeFirst: a dead token stops the line, too; one that works lacks the  |
+|            |                  | permission for calls of this sort: Denied. What the workspace's plan    |
+|            |                  | does not have (`api_plan_restricted`) concerns this intent: GiveUp      |
 | Forbidden  | Probe            | StopTheLine                                                             |
 | Refused    | Create, Update   | Blame: some intent of the fold is wrong; one that is alone is rejected  |
 | Refused    | Merge            | Learn: these two cannot be merged, and are reported                     |
@@ -71,6 +73,13 @@ class ProbeFirst:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """The token works but may not make calls of this sort: they stop until a person grants it."""
+
+    problem: op.Problem
+
+
+@dataclass(frozen=True, slots=True)
 class Blame:
     """The body was refused and nothing written. A fold is tried again head first, one intent at a time;
     an intent that is alone is rejected `refused` (R95)."""
@@ -88,7 +97,7 @@ class GiveUp:
 
 _ABOUT_IDENTITY = (op.Create, op.Update, op.Unarchive, op.Merge)
 
-Handling = Union[Learn, TryAgain, WaitFor, StopTheLine, ProbeFirst, Blame, GiveUp]
+Handling = Union[Learn, TryAgain, WaitFor, StopTheLine, ProbeFirst, Denied, Blame, GiveUp]
 
 
 def handle(operation: op.Operation, reply: op.Reply) -> Handling:
@@ -123,8 +132,11 @@ def handle(operation: op.Operation, reply: op.Reply) -> Handling:
 
 
 def after_probe(forbidden: op.Problem, reply: op.Reply) -> Handling:
-    """If the token works, only this call is forbidden and no retry helps; else the probe's reply decides."""
-    return GiveUp("forbidden", forbidden) if isinstance(reply, op.Done) else handle(op.Probe(), reply)
+    """If the token works, only calls of this sort are forbidden; else the probe's reply decides."""
+    if not isinstance(reply, op.Done):
+        return handle(op.Probe(), reply)
+    missing_in_plan = forbidden.code == "api_plan_restricted"
+    return GiveUp("forbidden", forbidden) if missing_in_plan else Denied(forbidden)
 
 
 def _unknown(operation: op.Operation, problem: op.Problem) -> Handling:

@@ -6,7 +6,7 @@ written" costs a duplicate. Nothing here raises.
 
 Only Intercom can refuse an intent. An error without its envelope, or a 2xx of another shape, comes from a
 proxy or firewall in between, or from Intercom's own front. That is an outage whatever its status, and it is
-not known what became of the request. Two statuses mean the same from whoever sends them: 429 and a redirect.
+not known what became of the request. Two mean the same from whoever sends them: a redirect; 429 to a read.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ def _doubtful(failure: _Failure) -> Reply | None:
 
 def _throttled(failure: _Failure) -> Reply | None:
     if failure.status != 429 and not failure.has_code(_BUSY_CODES):
+        return None
+    if not failure.faults and is_write(failure.operation):
         return None
     return Throttled(retry_in_s(failure.headers, failure.wall_s), failure.problem("rate_limited"))
 
