@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +11,12 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane.identity import lane_id
+from onelane_worker.cli.letter_page import LISTED
 from onelane_worker.core import replaying
 from onelane_worker.core.belief import Memory, Word
+from onelane_worker.lanes import views
+from onelane_worker.lanes.model import DeadLetter
+from onelane_worker.letters import PAGE
 
 from .helpers import Hand, Onelane
 
@@ -228,6 +232,121 @@ def test_a_person_is_asked(
     if becomes == "waiting":
         return
     assert onelane("dead", "replay", id_, "--yes").code == 0
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("verb", [["replay"], ["discard", "--reason", "x"]], ids=["replay", "discard"])
+def test_before_a_person_is_asked_the_letters_are_named(
+    verb: list[str], as_json: list[str], onelane: Onelane, bury: Bury, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [bury(f"p{n}@x.test") for n in range(LISTED)]
+    unnamed = [bury(BOB, "newsletter-opt-in", FORBIDDEN), bury(ANN)]
+    monkeypatch.setattr("onelane_worker.cli.dead.is_interactive", lambda: True)
+
+    ended = onelane("dead", *verb, "--all", *as_json, given="n\n")
+
+    asked = ended.err.splitlines()
+    assert asked[0].split() == ["id", "kind", "who", "dead", "for"]
+    assert asked[1].split()[:3] == [ids[0], "lead-capture", "p***@x.test"]
+    assert asked[2] == "    refused 400 parameter_invalid: odd"
+    assert all(any(line.startswith(id_) for line in asked) for id_ in ids)
+    assert not any(id_ in ended.err for id_ in unnamed)
+    assert "… and 2 more; all together:" in asked
+    assert ["21", "lead-capture", "refused", "400", "parameter_invalid"] in [line.split() for line in asked]
+    assert ["1", "newsletter-opt-in", "forbidden", "403"] in [line.split() for line in asked]
+    assert "22 dead letters" in ended.err
+    assert ended.code == 1
+    assert {state(onelane, id_) for id_ in ids} == {"dead"}
+
+
+class Reads:
+    """Counts what is read of Redis while it is looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.letters = 0
+        self.most_at_once = 0
+        real = views.dead_letters_of
+
+        def counted(redis: Redis, ids: Sequence[str]) -> list[DeadLetter]:
+            self.letters += len(ids)
+            self.most_at_once = max(self.most_at_once, len(ids))
+            return real(redis, ids)
+
+        monkeypatch.setattr(views, "dead_letters_of", counted)
+
+
+@pytest.fixture
+def crowd(onelane: Onelane, bury: Bury, valkey: Redis) -> list[str]:
+    """Ids of 450 dead letters, in every partition, the oldest first."""
+    record = valkey.hgetall(keyspace.intent(bury()))
+    valkey.delete(*valkey.keys("onelane:*:dead"), *valkey.keys("onelane:*:intent:*"))
+    ids = [f"{n * 7 % 16:x}{n:031x}" for n in range(450)]
+    pipe = valkey.pipeline(transaction=False)
+    for n, id_ in enumerate(ids):
+        pipe.hset(
+            keyspace.intent(id_), mapping=record | {"ended": 1_000 + n // 3, "at": 900 + n, "lane": id_}
+        )
+        pipe.zadd(keyspace.dead(keyspace.partition_of(id_)), {id_: 1_000 + n // 3})
+    pipe.execute()
+    return ids
+
+
+def test_a_list_reads_no_more_letters_than_it_shows(
+    crowd: list[str], onelane: Onelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(monkeypatch)
+
+    listed = onelane("dead", "list", "--limit", "6", "--json")
+
+    assert {one["id"] for one in listed.lines} == set(crowd[-6:])
+    assert listed.err == "… and 444 older: --limit 450 shows them all.\n"
+    assert reads.letters <= PAGE
+
+    listed = onelane("dead", "list", "--limit", "6", "--kind", "lead-capture", "--json")
+    assert (len(listed.lines), listed.err) == (6, "… and older ones: a higher --limit shows more.\n")
+    assert reads.letters <= 2 * PAGE
+
+
+def test_a_list_of_all_has_each_once_newest_first(crowd: list[str], onelane: Onelane) -> None:
+    listed = onelane("dead", "list", "--limit", "1000", "--json")
+    at = [one["buried_at_ms"] for one in listed.lines]
+    assert (sorted(one["id"] for one in listed.lines), listed.err) == (sorted(crowd), "")
+    assert at == sorted(at, reverse=True)
+
+
+def test_a_list_of_the_newer_ones_does_not_read_the_others(
+    crowd: list[str], onelane: Onelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(monkeypatch)
+    assert onelane("dead", "list", "--newer-than", "1h").out.startswith("No dead letter matches.")
+    assert reads.letters == 0
+
+
+def test_a_discard_of_many_holds_a_page_at_a_time(
+    crowd: list[str], onelane: Onelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(monkeypatch)
+
+    told = onelane("dead", "discard", "--all", "--reason", "x", "--json").json
+
+    assert (told["discarded"], told["failed"]) == (450, 0)
+    assert [one["id"] for one in told["letters"]] == crowd  # in the order in which they were accepted
+    assert reads.most_at_once <= PAGE
+
+
+def test_what_ended_while_a_person_was_asked_is_told_as_gone(
+    onelane: Onelane, bury: Bury, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [bury(), bury(BOB)]
+
+    def confirm(redis: Redis, *_: Any) -> None:
+        redis.hset(keyspace.intent(ids[0]), "state", "done")
+
+    monkeypatch.setattr("onelane_worker.cli.dead._confirm", confirm)
+    ended = onelane("dead", "replay", *ids, "--json")
+
+    assert ended.code == 1
+    assert [one["result"] for one in ended.lines[-1]["letters"]] == ["gone", "replayed"]
 
 
 def test_an_unreadable_letter_can_only_be_discarded(onelane: Onelane, bury: Bury, valkey: Redis) -> None:

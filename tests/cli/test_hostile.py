@@ -149,7 +149,7 @@ def test_json_of_whatever_is_stored_is_json_without_raw_characters(value: object
     assert not steering(document)
 
 
-OWN_WORDS_ONLY = {"output.py", "run.py", "up.py", "demo/command.py", "demo/report.py"}
+OWN_WORDS_ONLY = {"main.py", "output.py", "run.py", "up.py", "demo/command.py", "demo/report.py"}
 """Besides output.py, these print what stands in the source, numbers, and addresses of local servers."""
 PRINTS = {"print", "echo", "write", "secho", "console", "notes"}
 

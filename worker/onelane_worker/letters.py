@@ -7,9 +7,11 @@ is a forecast.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -36,7 +38,8 @@ Result = Literal[
 """gone: it is no dead letter any more · forgotten: what was written since is not known
 erasing: an erasure waits in its lane, and the letter will end with that
 unreadable: no worker could read it"""
-_CHUNK = 200
+PAGE = 100
+"""Letters that are read in one round trip; one may have 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,57 @@ class Selection:
 class Deed:
     """What became of one dead letter."""
 
-    letter: DeadLetter
+    id: str
     result: Result
     turn: Turn | None = field(default=None, repr=False)
 
 
-def select(redis: Redis, wanted: Selection) -> list[DeadLetter]:
-    """The dead letters that are meant, in the order in which they were accepted."""
-    ids = list(wanted.ids) or _all_ids(redis)
-    chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-    found = [letter for chunk in chunks for letter in views.dead_letters_of(redis, chunk)]
-    meant = (letter for letter in found if wanted.has(letter))
-    return sorted(meant, key=lambda letter: (letter.accepted_at_ms, letter.buried_at_ms))
+def newest(redis: Redis, wanted: Selection) -> Iterator[DeadLetter]:
+    """The dead letters that are meant, newest first; read page by page, as far as they are asked for."""
+    if wanted.ids:
+        yield from sorted(each(redis, wanted), key=lambda letter: letter.buried_at_ms, reverse=True)
+        return
+    ids = _newest_ids(redis, wanted.buried_after_ms)
+    while page := list(islice(ids, PAGE)):
+        yield from (letter for letter in views.dead_letters_of(redis, page) if wanted.has(letter))
 
 
-def _all_ids(redis: Redis) -> list[str]:
+def each(redis: Redis, wanted: Selection) -> Iterator[DeadLetter]:
+    """The dead letters that are meant, in no order, each once; page by page."""
+    ids = iter(dict.fromkeys(wanted.ids or _scanned(redis)))
+    while page := list(islice(ids, PAGE)):
+        yield from (letter for letter in views.dead_letters_of(redis, page) if wanted.has(letter))
+
+
+def count(redis: Redis) -> int:
+    """How many there are."""
     pipe = redis.pipeline(transaction=False)
     for partition in PARTITIONS:
-        pipe.zrange(keyspace.dead(partition), 0, -1)
-    return [as_text(id_) for ids in pipe.execute() for id_ in ids]
+        pipe.zcard(keyspace.dead(partition))
+    return sum(pipe.execute())
+
+
+def _newest_ids(redis: Redis, after_ms: int | None) -> Iterator[str]:
+    of_partitions = (_newest_of(redis, keyspace.dead(partition), after_ms) for partition in PARTITIONS)
+    return (id_ for _, id_ in heapq.merge(*of_partitions, reverse=True))
+
+
+def _newest_of(redis: Redis, key: str, after_ms: int | None) -> Iterator[tuple[float, str]]:
+    """(ms of burial, id), newest first."""
+    least, start = "-inf" if after_ms is None else after_ms, 0
+    while True:
+        page: Any = redis.zrevrangebyscore(key, "+inf", least, start=start, num=PAGE, withscores=True)
+        yield from ((at_ms, as_text(id_)) for id_, at_ms in page)
+        if len(page) < PAGE:
+            return
+        start += PAGE
+
+
+def _scanned(redis: Redis) -> Iterator[str]:
+    """All ids. Unlike pages by rank, a scan misses none when others end meanwhile; it may repeat some."""
+    for partition in PARTITIONS:
+        for id_, _ in redis.zscan_iter(keyspace.dead(partition), count=PAGE):
+            yield as_text(id_)
 
 
 def _words_of(letter: DeadLetter) -> set[str]:
@@ -96,8 +131,8 @@ def _words_of(letter: DeadLetter) -> set[str]:
 def would_leave_out(redis: Redis, letters: Sequence[DeadLetter]) -> Iterator[frozenset[str] | None]:
     """For each letter, the fields it names that later intents have written so far, and `consent` if the
     person has spoken since; None if that is not known."""
-    for start in range(0, len(letters), _CHUNK):
-        chunk = letters[start : start + _CHUNK]
+    for start in range(0, len(letters), PAGE):
+        chunk = letters[start : start + PAGE]
         pipe = redis.pipeline(transaction=False)
         for letter in chunk:
             pipe.get(keyspace.memory(letter.lane))
@@ -157,9 +192,9 @@ class Hands:
         The timeline of the lane goes on telling the reason.
         """
         if not is_readable(letter):
-            return Deed(letter, "unreadable")
+            return Deed(letter.id, "unreadable")
         if not whole and next(would_leave_out(self._redis, [letter])) is None:
-            return Deed(letter, "forgotten")
+            return Deed(letter.id, "forgotten")
         answer = self._store.replay(
             letter.lane,
             letter.id,
@@ -169,17 +204,17 @@ class Hands:
             partition_max=self._partition_max,
         )
         if answer.status != "accepted":
-            return Deed(letter, answer.status)
+            return Deed(letter.id, answer.status)
         self._note("replayed", letter, whole=whole, reason=reason)
-        return Deed(letter, "replayed", answer.turn)
+        return Deed(letter.id, "replayed", answer.turn)
 
     def discard(self, letter: DeadLetter, reason: str) -> Deed:
         """Give it up, for a reason that its receipt goes on telling."""
         outcome = _discarded(letter, reason).model_dump_json(exclude_defaults=True)
         if not self._store.discard(letter.lane, letter.id, uuid4().hex, outcome):
-            return Deed(letter, "gone")
+            return Deed(letter.id, "gone")
         self._note("discarded", letter, reason=reason)
-        return Deed(letter, "discarded")
+        return Deed(letter.id, "discarded")
 
     def _note(self, what: str, letter: DeadLetter, **more: Any) -> None:
         seconds, micros = self._redis.time()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -65,16 +68,21 @@ def dead_list(
 ) -> None:
     """List them, newest first."""
     from onelane_worker.cli.config import open_redis
-    from onelane_worker.letters import select
+    from onelane_worker.letters import count, newest
 
     _require_ids(ids or [])
+    filtered = any((ids, kind, error, older_than, newer_than))
     with open_redis() as redis:
-        letters = select(redis, _selection(redis, tuple(ids or ()), kind, error, older_than, newer_than))
-    letters.sort(key=lambda letter: letter.buried_at_ms, reverse=True)
-    rest = len(letters) - limit
-    older = f"… and {rest:,} older: --limit {len(letters)} shows them all." if rest > 0 else ""
+        selection = _selection(redis, tuple(ids or ()), kind, error, older_than, newer_than)
+        letters = list(islice(newest(redis, selection), limit + 1))
+        total = count(redis) if len(letters) > limit else 0
+    if len(letters) <= limit:
+        older = ""
+    elif filtered:  # to count those that match, all would have to be read
+        older = "… and older ones: a higher --limit shows more."
+    else:
+        older = f"… and {total - limit:,} older: --limit {total} shows them all."
     if not as_json:
-        filtered = any((ids, kind, error, older_than, newer_than))
         letter_page.show_list(letters[:limit], older, filtered=filtered)
         return
     for letter in letters[:limit]:
@@ -141,14 +149,17 @@ def dead_replay(
 
     _require_choice(ids, kind, error, older_than, newer_than, everything)
     with _opened() as redis:
-        letters = _chosen(redis, ids, kind, error, older_than, newer_than)
+        chosen = _chosen(redis, ids, kind, error, older_than, newer_than)
         if dry_run:
-            return _forecast(redis, letters, as_is, as_json)
-        if letters:
-            _confirm(
-                f"Replay {output.many(len(letters), 'dead letter')}{' as they are' if as_is else ''}?", yes
-            )
-        deeds = _do("replaying", redis, letters, replay)
+            return _forecast(redis, chosen, as_is, as_json)
+        _confirm(
+            redis,
+            chosen,
+            f"Replay {output.many(len(chosen.ids), 'dead letter')}{' as they are' if as_is else ''}?",
+            yes,
+            as_is,
+        )
+        deeds = _do("replaying", redis, chosen.ids, replay)
     return _tell("replayed", deeds, as_json)
 
 
@@ -165,7 +176,10 @@ def dead_discard(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give them up. What they hold of a person is gone at once; their outcome stays for a while."""
+    """Give them up. What they hold of a person is gone at once; their outcome stays for a while.
+
+    It shows them and asks first, where there is somebody to ask.
+    """
     words = output.masked(reason.strip())
     if not words:
         fail(USAGE, "--reason is empty", "Say why: it is all that remains of them.")
@@ -175,12 +189,11 @@ def dead_discard(
 
     _require_choice(ids, kind, error, older_than, newer_than, everything)
     with _opened() as redis:
-        letters = _chosen(redis, ids, kind, error, older_than, newer_than)
+        chosen = _chosen(redis, ids, kind, error, older_than, newer_than)
         if dry_run:
-            return _forecast(redis, letters, True, as_json)
-        if letters:
-            _confirm(f"Give up {output.many(len(letters), 'dead letter')} for good?", yes)
-        deeds = _do("discarding", redis, letters, discard)
+            return _forecast(redis, chosen, True, as_json)
+        _confirm(redis, chosen, f"Give up {output.many(len(chosen.ids), 'dead letter')} for good?", yes, True)
+        deeds = _do("discarding", redis, chosen.ids, discard)
     return _tell("discarded", deeds, as_json)
 
 
@@ -202,17 +215,31 @@ def _require_ids(ids: Sequence[str]) -> None:
         fail(USAGE, f"{output.masked(wrong)[:64]!r} is no id: it must be 32 hex digits", hint)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Those that something is to be done with. They may be many: they are read again page by page."""
+
+    ids: tuple[str, ...]
+    """In the order in which they were accepted."""
+    counts: letter_page.Counts
+
+
 def _chosen(
     redis: Redis, ids: list[str] | None, kind: Any, error: Any, older_than: str | None, newer_than: str | None
-) -> list[DeadLetter]:
-    from onelane_worker.letters import select
+) -> _Chosen:
+    from onelane_worker.letters import each
 
-    wanted = tuple(dict.fromkeys(ids or ()))
-    letters = select(redis, _selection(redis, wanted, kind, error, older_than, newer_than))
-    missing = set(wanted) - {letter.id for letter in letters}
+    wanted = tuple(ids or ())
+    order: list[tuple[int, int, str]] = []
+    counts = Counter[tuple[str, str]]()
+    for letter in each(redis, _selection(redis, wanted, kind, error, older_than, newer_than)):
+        order.append((letter.accepted_at_ms, letter.buried_at_ms, letter.id))
+        counts[letter_page.sort_of(letter)] += 1
+    found = tuple(id_ for *_, id_ in sorted(order))
+    missing = set(wanted) - set(found)
     if missing:
         _not_found(min(missing))
-    return letters
+    return _Chosen(found, counts)
 
 
 def _selection(
@@ -254,9 +281,26 @@ def _opened() -> Any:
         yield redis
 
 
-def _confirm(question: str, yes: bool) -> None:
-    if not yes and is_interactive():
+def _confirm(redis: Redis, chosen: _Chosen, question: str, yes: bool, whole: bool) -> None:
+    """Show which ones are meant, and ask; where there is nobody to ask, do neither."""
+    if chosen.ids and not yes and is_interactive():
+        letter_page.show_chosen(_first(redis, chosen, whole), chosen.counts, err=True)
         typer.confirm(question, abort=True, err=True)
+
+
+def _first(redis: Redis, chosen: _Chosen, whole: bool) -> list[letter_page.Forecast]:
+    return list(islice(_forecasts(redis, chosen.ids[: letter_page.LISTED], whole), letter_page.LISTED))
+
+
+def _forecasts(redis: Redis, ids: Sequence[str], whole: bool) -> Iterator[letter_page.Forecast]:
+    """Each letter, and what a replay of it would leave out."""
+    from onelane_worker.lanes import views
+    from onelane_worker.letters import PAGE, would_leave_out
+
+    for start in range(0, len(ids), PAGE):
+        letters = views.dead_letters_of(redis, ids[start : start + PAGE])
+        paths = repeat(frozenset[str](), len(letters)) if whole else would_leave_out(redis, letters)
+        yield from zip(letters, paths, strict=True)
 
 
 def is_interactive() -> bool:
@@ -264,14 +308,13 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
-def _do(
-    what: str, redis: Redis, letters: Sequence[DeadLetter], act: Callable[[Hands, DeadLetter], Deed]
-) -> list[Deed]:
+def _do(what: str, redis: Redis, ids: Sequence[str], act: Callable[[Hands, DeadLetter], Deed]) -> list[Deed]:
     from onelane.publisher import Publisher
     from onelane_worker.cli.config import queue_settings, worker_settings
     from onelane_worker.history import History
+    from onelane_worker.lanes import views
     from onelane_worker.lanes.store import LaneStore
-    from onelane_worker.letters import Hands
+    from onelane_worker.letters import PAGE, Deed, Hands
     from onelane_worker.services import lane_settings
 
     given = queue_settings()
@@ -281,38 +324,40 @@ def _do(
     publisher = Publisher(given.broker, given.ca_file)
     deeds = []
     try:
-        with output.bar(what, len(letters)) as advance:
-            for letter in letters:
-                deed = act(hands, letter)
-                deeds.append(deed)
-                publisher.publish([deed.turn] if deed.turn else [])
-                advance(1)
+        with output.bar(what, len(ids)) as advance:
+            for start in range(0, len(ids), PAGE):
+                page = ids[start : start + PAGE]
+                letters = {letter.id: letter for letter in views.dead_letters_of(redis, page)}
+                for id_ in page:
+                    deed = act(hands, letters[id_]) if id_ in letters else Deed(id_, "gone")
+                    publisher.publish([deed.turn] if deed.turn else [])
+                    deeds.append(replace(deed, turn=None))
+                    advance(1)
     finally:
         publisher.close()
     return deeds
 
 
-def _forecast(redis: Redis, letters: Sequence[DeadLetter], whole: bool, as_json: bool) -> None:
-    from onelane_worker.letters import would_leave_out
-
-    paths = [frozenset[str]()] * len(letters) if whole else list(would_leave_out(redis, letters))
-    for letter, gone in zip(letters, paths, strict=True):
-        if as_json:
-            left = {"left_out": None if gone is None else sorted(gone)}
-            output.print_json(letter_page.document(letter, whole=False) | left)
+def _forecast(redis: Redis, chosen: _Chosen, whole: bool, as_json: bool) -> None:
     if not as_json:
-        letter_page.show_forecast(list(zip(letters, paths, strict=True)))
+        letter_page.show_chosen(_first(redis, chosen, whole), chosen.counts)
+        if chosen.ids:
+            output.tell(f"{output.many(len(chosen.ids), 'dead letter')}; nothing was changed.")
+        return
+    for letter, gone in _forecasts(redis, chosen.ids, whole):
+        left = {"left_out": None if gone is None else sorted(gone)}
+        output.print_json(letter_page.document(letter, whole=False) | left)
 
 
 def _tell(done: str, deeds: Sequence[Deed], as_json: bool) -> None:
     failed = [deed for deed in deeds if deed.result != done]
     if as_json:
-        letters = [{"id": deed.letter.id, "result": deed.result} for deed in deeds]
+        letters = [{"id": deed.id, "result": deed.result} for deed in deeds]
         output.print_json({done: len(deeds) - len(failed), "failed": len(failed), "letters": letters})
     else:
         output.tell(f"{output.many(len(deeds) - len(failed), 'dead letter')} {done}.")
         for deed in failed:
-            output.tell(f"{deed.letter.id}  {letter_page.NOT_DONE[deed.result]}", indent=2)
+            output.tell(f"{deed.id}  {letter_page.NOT_DONE[deed.result]}", indent=2)
         if done == "replayed" and len(failed) < len(deeds):
             output.tell("`onelane status ID` shows what becomes of each.")
     if failed:

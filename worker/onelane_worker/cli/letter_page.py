@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onelane_worker.cli import output
@@ -111,18 +111,43 @@ def _wanted(payload: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def show_forecast(found: Sequence[tuple[DeadLetter, frozenset[str] | None]]) -> None:
-    """What a replay or a discard would concern."""
-    if not found:
-        output.tell("No dead letter matches.")
+LISTED = 20
+"""Letters that are named one by one before something is done with them; of more, counts tell the rest."""
+Forecast = tuple["DeadLetter", frozenset[str] | None]
+"""A letter, and what a replay would leave out; None if that is not known."""
+
+
+Counts = Mapping[tuple[str, str], int]
+"""How many there are of each kind and error; see `sort_of`."""
+
+
+def show_chosen(first: Sequence[Forecast], counts: Counts, *, err: bool = False) -> None:
+    """The letters that a replay or a discard concerns: the first one by one, and if there are more, how many
+    of each sort there are."""
+    if not first:
+        output.tell("No dead letter matches.", err=err)
         return
     rows = []
-    for letter, gone in found:
+    for letter, gone in first:
         cells, why = entry(letter)
         note = NOT_DONE["forgotten"] if gone is None else f"without {', '.join(sorted(gone))}" if gone else ""
         rows.append((cells, [why, note]))
-    output.print_entries(rows, _HEADINGS)
-    output.tell(f"{output.many(len(found), 'dead letter')}; nothing was changed.")
+    output.print_entries(rows, _HEADINGS, err=err)
+    more = sum(counts.values()) - len(first)
+    if more > 0:
+        output.tell(f"… and {more:,} more; all together:", err=err)
+        sorts = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+        lines = [[f"{count:>7,}", output.kebab(kind), why] for (kind, why), count in sorts[:LISTED]]
+        output.print_entries([(line, "") for line in lines], err=err)
+        if sorts[LISTED:]:
+            output.tell(f"… and {output.many(len(sorts) - LISTED, 'sort')} more", err=err)
+
+
+def sort_of(letter: DeadLetter) -> tuple[str, str]:
+    """Kind and error, without the words that differ from letter to letter."""
+    error = _loaded(letter.error)
+    error.pop("message", None)
+    return letter.kind, output.error_words(error)
 
 
 def _loaded(text: str | None) -> dict[str, Any]:

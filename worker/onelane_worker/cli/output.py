@@ -108,7 +108,7 @@ def print_facts(facts: Sequence[Fact]) -> None:
                 line.append(fact.mark.ljust(marks), style=fact.style)
                 line.append(shown(fact.name).ljust(width))
             line.append(part, style="" if fact.mark else fact.style)
-            _print_line(line)
+            _print_line(stream, line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,27 +192,27 @@ Entry = tuple[Sequence[str], str | Sequence[str]]
 """Cells in columns; and below them, what may be long."""
 
 
-def print_entries(entries: Sequence[Entry], headings: Sequence[str] = ()) -> None:
+def print_entries(entries: Sequence[Entry], headings: Sequence[str] = (), *, err: bool = False) -> None:
     """Entries for people. Nothing is cut or broken: a cell that has no room goes to the next line."""
     rows = [*([headings] if headings else []), *([shown(cell) for cell in cells] for cells, _ in entries)]
     if not rows:
         return
-    widths = _widths(rows, bool(headings))
+    stream = notes() if err else console()
+    widths = _widths(rows, bool(headings), _room(stream))
     if headings:
-        _print_row(headings, widths, style="dim")
+        _print_row(stream, headings, widths, style="dim")
     for cells, (_, detail) in zip(rows[bool(headings) :], entries, strict=True):
-        _print_row(cells, widths)
+        _print_row(stream, cells, widths)
         for line in [detail] if isinstance(detail, str) else detail:
             if line:
-                tell(line, indent=4)
+                tell(line, indent=4, err=err)
 
 
-def _widths(rows: Sequence[Sequence[str]], with_headings: bool) -> list[int]:
+def _widths(rows: Sequence[Sequence[str]], with_headings: bool, room: int | None) -> list[int]:
     """Of the columns. Where a table is wider than the screen, the one that suits most cells is made narrower:
     the others go to a line of their own, and not the last column of every row."""
     columns = list(zip(*rows, strict=True))
     widths = [min(max(map(len, column)), _WIDEST) for column in columns]
-    room = _room()
     over = 0 if room is None else sum(widths) + 2 * (len(widths) - 1) - room
     if over > 0 and with_headings:
         may = [n for n, column in enumerate(columns[:-1]) if widths[n] - over >= len(column[0])]
@@ -222,34 +222,33 @@ def _widths(rows: Sequence[Sequence[str]], with_headings: bool) -> list[int]:
     return widths
 
 
-def _room() -> int | None:
+def _room(stream: Console) -> int | None:
     """Columns of the screen; None where nothing is broken, because a program may read it."""
-    stream = console()
     return stream.width if stream.is_terminal else None
 
 
-def _print_row(cells: Sequence[str], widths: Sequence[int], style: str = "") -> None:
+def _print_row(stream: Console, cells: Sequence[str], widths: Sequence[int], style: str = "") -> None:
     from rich.text import Text
 
-    room, start = _room(), 0
+    room, start = _room(stream), 0
     line, used = Text(style=style), 0
     for cell, width in zip(cells, widths, strict=True):
         start += width + 2
         if room is not None and used and used + len(cell) > room:
-            _print_line(line)
+            _print_line(stream, line)
             line, used = Text("    ", style=style), 4
         line.append(cell.ljust(width) + "  ", style=style or _COLOURS.get(cell, ""))
         used += max(width, len(cell)) + 2
         if room is not None and len(cell) > width:  # the next cells stay in their columns, one line below
-            _print_line(line)
+            _print_line(stream, line)
             line, used = Text(" " * start, style=style), start
-    _print_line(line)
+    _print_line(stream, line)
 
 
-def _print_line(line: Any) -> None:
+def _print_line(stream: Console, line: Any) -> None:
     line.rstrip()
     if line.plain:
-        console().print(line, soft_wrap=True)
+        stream.print(line, soft_wrap=True)
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────
