@@ -24,8 +24,9 @@ from build import filled
 
 from onelane import ContactQueue, Intent, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
 from onelane_sandbox.client import SandboxControl
+from onelane_sandbox.serve import RunningSandbox
 from onelane_worker.cli import stack
-from onelane_worker.cli.processes import Children
+from onelane_worker.cli.processes import Child, Children
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operating.md"
@@ -62,6 +63,7 @@ class Terminal:
             "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "NO_COLOR": "1",
+            "PYTHONWARNINGS": "ignore",  # Celery's, if root makes the page
             "TZ": "UTC",
             "LC_ALL": "C.UTF-8",
         }
@@ -78,7 +80,7 @@ class Terminal:
 
     def shows(self, command: str, answers: Mapping[str, str]) -> str:
         """Type the command, answer what it asks, and read the screen when it has ended."""
-        self._run("clear")
+        self.run("clear")
         self._ended.unlink(missing_ok=True)
         self._type(command)
         for question, answer in answers.items():
@@ -88,7 +90,8 @@ class Terminal:
         lines = [line.rstrip() for line in self._screen().splitlines()]
         return "\n".join(lines).strip().removesuffix("\n$")
 
-    def _run(self, command: str) -> None:
+    def run(self, command: str) -> None:
+        """Type the command, and wait for its end."""
         self._ended.unlink(missing_ok=True)
         self._type(command)
         wait_until(self._is_at_prompt, command)
@@ -117,6 +120,7 @@ class World:
     queue: ContactQueue
     sandbox: SandboxControl
     terminal: Terminal
+    worker: Child
     told: dict[str, str] = field(default_factory=dict)
 
     def show(self, marker: str, *commands: str, answers: Mapping[str, str] | None = None) -> None:
@@ -227,6 +231,17 @@ def after_all(world: World, dora: str) -> None:
     world.show("failed", "onelane lane nobody@example.test", away)
 
 
+def another_workspace(world: World) -> None:
+    """Somebody changes the token, by mistake and then on purpose."""
+    world.show("workspace-show", "onelane workspace show")
+    with RunningSandbox(seed=1) as other:
+        world.terminal.run(f"export ONELANE_INTERCOM_URL={other.url}")
+        world.show("workspace-refused", "onelane worker")
+        world.worker.stop(PATIENCE_S)
+        world.enqueue(LeadCapture(email="ida@example.test"))
+        world.show("workspace-move", "onelane workspace move", answers={"It cannot be undone.": "y"})
+
+
 def play(world: World) -> None:
     """The whole of it."""
     a_poison_intent(world)
@@ -234,6 +249,7 @@ def play(world: World) -> None:
     dora = a_lost_answer(world)
     people_twice(world)
     after_all(world, dora)
+    another_workspace(world)
 
 
 # ── the stack ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +277,7 @@ def started() -> Iterator[World]:
             children.wait_until(partial(stack.a_worker_is_ready, redis), child)
             queue = ContactQueue.from_url(redis)
             with queue, Terminal(directory, settings) as terminal:
-                yield World(queue, SandboxControl(sandbox), terminal)
+                yield World(queue, SandboxControl(sandbox), terminal, child)
 
 
 _PORTS = {"redis": stack.REDIS_PORT, "sandbox": stack.SANDBOX_PORT}

@@ -35,9 +35,8 @@ def test_a_worker_of_another_workspace_does_not_start(
     with worker_program(tmp_path / "other.log", "other", settings) as program:
         assert program.join() == 1
 
-    assert (
-        "this queue belongs to the workspace Sandbox (sandbox-0), but the token to Sandbox (sandbox-7-"
-        in (program.text)
+    assert "this queue belongs to the workspace Sandbox (sandbox-0), the token to Sandbox (sandbox-7-" in (
+        program.text
     )
     assert "onelane workspace move" in program.text
     assert "Traceback" not in program.text

@@ -334,6 +334,6 @@ def test_doctor_tells_that_the_token_is_of_another_workspace(at_work: Onelane, v
     found = checks(at_work)["workspace"]
     assert (found["level"], found["says"]) == (
         "bad",
-        "this queue belongs to the workspace ACME (xyz789), but the token to Sandbox (sandbox-0)",
+        "this queue belongs to the workspace ACME (xyz789), the token to Sandbox (sandbox-0)",
     )
     assert "`onelane workspace move`" in found["todo"]

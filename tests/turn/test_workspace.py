@@ -76,7 +76,7 @@ def test_a_token_of_another_workspace_writes_nothing(redis: Redis) -> None:
     assert intercom.writes == 0
     assert on_record(redis) == Record(TRIAL)
     [why] = ended
-    assert "belongs to the workspace Sandbox (sandbox-0), but the token to ACME (xyz789)" in why
+    assert "belongs to the workspace Sandbox (sandbox-0), the token to ACME (xyz789)" in why
     assert "`onelane workspace move`" in why
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -190,7 +191,8 @@ class Services:
         if "rows" in made:
             self.rows.close()
         if "presence" in made:
-            self.presence.end()
+            with suppress(redis.RedisError):  # the others notice it a little later
+                self.presence.end()
         if "redis" in made:
             self.redis.close()
 

@@ -149,7 +149,7 @@ def _refuse_other_workspace(services: Services) -> None:
     try:
         unknown = services.gateway.confirm(deadline=time.monotonic() + WORKSPACE_S)
     except OtherWorkspace as other:
-        raise SystemExit(f"onelane: {other.says}\n  {other.todo}") from None
+        raise SystemExit("\n  ".join([f"onelane: {other.says}", *other.todo.splitlines()])) from None
     if unknown is not None:
         problem = getattr(unknown, "problem", Problem("unreadable"))
         said = {"problem": problem.kind, "status": problem.http_status, "message": problem.message}

@@ -42,12 +42,12 @@ class OtherWorkspace(Exception):
             self.says = f"the move of this queue to the workspace {record.workspace} has not ended"
             self.todo = "Run `onelane workspace move` again, with a token of that workspace."
         else:
-            self.says = f"this queue belongs to the workspace {record.workspace}, but the token to {token}"
+            self.says = f"this queue belongs to the workspace {record.workspace}, the token to {token}"
             self.todo = (
-                "Use a Redis of its own for each workspace, or a token of the queue's. "
+                "Use a Redis of its own for each workspace, or a token of the queue's.\n"
                 "`onelane workspace move` moves the queue to the token's."
             )
-        super().__init__(f"{self.says}. {self.todo}")
+        super().__init__(f"{self.says}. {' '.join(self.todo.splitlines())}")
 
 
 def on_record(redis: Redis) -> Record | None:
@@ -88,7 +88,7 @@ class OwnGateway:
     def __init__(
         self, gateway: Gateway, redis: Redis, on_other: Callable[[str], None] = lambda why: None
     ) -> None:
-        """`on_other` is told once, if the workspaces are found to differ."""
+        """`on_other` is told once, if a call finds that the workspaces differ."""
         self._gateway = gateway
         self._redis = redis
         self._on_other = on_other
@@ -113,6 +113,7 @@ class OwnGateway:
             try:
                 unknown = self.confirm(now_ms, send_by=send_by, deadline=deadline)
             except OtherWorkspace as other:
+                self._tell(other)
                 return op.NotSent(op.Problem("other_workspace", message=str(other)))
             if unknown is not None:
                 return unknown
@@ -147,15 +148,14 @@ class OwnGateway:
         if probed.workspace is None:
             said = "the answer to GET /me names no workspace: nobody knows whose contacts would be written"
             return op.Stopped(op.Problem("workspace_unknown", message=said))
-        try:
-            note(self._redis, probed.workspace)
-        except OtherWorkspace as other:
-            if not self._is_other:
-                self._is_other = True
-                self._on_other(str(other))
-            raise
+        note(self._redis, probed.workspace)
         self.workspace = probed.workspace
         return None
+
+    def _tell(self, other: OtherWorkspace) -> None:
+        if not self._is_other:
+            self._is_other = True
+            self._on_other(str(other))
 
     def close(self) -> None:
         """As `Gateway.close`."""

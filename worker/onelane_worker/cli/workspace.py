@@ -108,10 +108,9 @@ def _move(redis: Redis, record: Record, token: Workspace, yes: bool, as_json: bo
     waiting = workspace_move.waiting(redis)
     if not yes:
         output.tell(f"The queue belongs to {record.workspace}, the token to {token}.")
-        output.tell(
-            f"{output.many(waiting.intents, 'intent')} will be written to {token}, and "
-            f"{output.many(waiting.dead_letters, 'dead letter')} can be replayed there."
-        )
+        output.tell(f"{output.many(waiting.intents, 'waiting intent')} will be written to {token}.")
+        if waiting.dead_letters:
+            output.tell(f"{output.many(waiting.dead_letters, 'dead letter')} can be replayed there.")
         typer.confirm(f"Move the queue to {token}? It cannot be undone.", abort=True, err=True)
     seen = 0
     with output.progress("Forgetting", quiet=as_json) as say:
