@@ -318,3 +318,29 @@ def test_25_a_sign_up_under_another_address_takes_the_quotes_contact_along(story
     # And whoever comes with the old address is somebody else
     assert story.do(LeadCapture(email=old, name="Bob")).contact_id != quote.contact_id
     assert (story.one(old)["name"], story.one(new)["name"]) == ("Bob", "Ann")
+
+
+# ── 34: the same address in another form ──────────────────────────────────────────────────────────────────
+
+FORMS = {
+    "native": ("{}@b\u00fccher.example", "{}@xn--bcher-kva.example"),
+    "decomposed": ("{}.rene\u0301@example.test", "{}.ren\u00e9@example.test"),
+}
+
+
+@scenario(34, seeded=True, form=sorted(FORMS))
+def test_34_a_contact_stored_in_another_form_is_the_same_contact(story: Story, form: str) -> None:
+    # Given a contact whose address others stored with native letters, or with its accents apart
+    name = story.email().partition("@")[0]
+    stored, asked = (pattern.format(name) for pattern in FORMS[form])
+    contact_id = story.made_elsewhere(role="user", email=stored, name="Ann")
+    story.indexed()
+
+    # When a service names the person by the normalised address
+    outcome = story.do(LeadCapture(email=asked, phone="+4930123456"))
+
+    # Then it is that contact, its address as it was, and there is no other one
+    assert (outcome.result, outcome.contact_id) == ("updated", contact_id)
+    contact = story.contact(contact_id)
+    assert (contact["phone"], contact["email"]) == ("+4930123456", stored)
+    assert [one["id"] for one in story.sandbox.contacts() if name in str(one["email"])] == [contact_id]

@@ -178,3 +178,18 @@ def test_what_only_a_newer_worker_can_read_is_left_to_it(world: World, part: str
         world.redis.hdel(keyspace.lane(LANE), "journal")
     world.run_until(lambda: world.outcome(receipt) is not None)
     assert [contact["name"] for contact in world.contacts(ANN)] == ["Anna"]
+
+
+def test_what_an_older_sdk_accepted_and_todays_refuses_has_its_turns_and_says_why(world: World) -> None:
+    [receipt] = world.enqueue(LATER)
+    older = json.loads(str(world.redis.hget(keyspace.intent(receipt.id), "payload")))
+    PARTS["payload"](world, json.dumps(older | {"email": "..ann@example.test"}))
+    world.run()
+    for _ in range(2_000):  # until the timer goes on with it
+        if not world.broker.turns:
+            world.tick()
+    assert world.broker.turns[0].who == ".***@example.test"
+    status = world.queue.status(receipt.id)
+    assert status is not None
+    assert status.error is not None
+    assert "the intent, field email: is no email address: it has a dot first" in str(status.error.message)

@@ -110,7 +110,7 @@ def turns(words: Sequence[str]) -> list[Turn]:
 def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: str) -> Turn | None:
     try:
         intent = json.loads(payload)
-        kind, who = str(intent["kind"]), display.mask(identity.normalise_email(intent["email"]))
+        kind, who = str(intent["kind"]), display.mask(_address(intent["email"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         # Cannot happen to what the SDK stored. The other lanes must not suffer from it.
         log.error("lane %s: the payload of intent %s is unreadable; no turn is published", lane, head)
@@ -124,6 +124,14 @@ def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: st
         seq=int(seq),
         retries=int(attempts),
     )
+
+
+def _address(email: str) -> str:
+    """As the SDK normalises it; an older SDK accepted some that today's refuses."""
+    try:
+        return identity.normalise_email(email)
+    except identity.InvalidAddress:
+        return email.strip()
 
 
 def _groups(words: Sequence[str], size: int) -> Iterator[Sequence[Any]]:
