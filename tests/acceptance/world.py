@@ -86,12 +86,13 @@ class World:
 
     def start_workers(self, count: int = 1, **settings: object) -> list[Program]:
         """Start workers and wait until they are ready."""
-        started = [self._start_worker(settings) for _ in range(count)]
+        started = [self.start_worker(settings) for _ in range(count)]
         for worker in started:
             worker.says(r"(\S+@\S+) ready\.")
         return started
 
-    def _start_worker(self, settings: Mapping[str, object]) -> Program:
+    def start_worker(self, settings: Mapping[str, object]) -> Program:
+        """Start one, ready or not."""
         name = f"{self.name}{len(self.workers)}"
         program = worker_program(self._logs / f"{name}.log", name, {**self.settings, **settings})
         self.workers.append(program)

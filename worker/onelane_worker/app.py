@@ -41,6 +41,9 @@ def make_app(settings: Settings) -> Celery:
         task_send_sent_event=False,
         task_track_started=True,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever
+        broker_channel_error_retry=True,
+        worker_consumer="onelane_worker.consumer:PatientConsumer",
         broker_connection_timeout=BROKER_TIMEOUT_S,
         broker_transport_options=_transport_options(settings.broker),
         worker_hijack_root_logger=False,

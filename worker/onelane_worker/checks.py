@@ -12,6 +12,8 @@ from typing import Any
 
 import redis
 
+from onelane_worker.redis_errors import refusal
+
 OLDEST_REDIS = (6, 2)
 OLDEST_VALKEY = (7, 2)
 
@@ -59,6 +61,9 @@ def _reach(
                     "ONELANE_CA_FILE names the authorities to trust, ONELANE_REDIS_URL the host",
                     unreachable=True,
                 ) from None
+            known = refusal(error)
+            if clock() >= until and known is not None:
+                raise Unfit(f"{known}, for {wait_s:g} s now. {known.todo}", unreachable=True) from None
             if clock() >= until:
                 raise Unfit(
                     f"Redis was not reachable for {wait_s:g} s ({type(error).__name__}: {error}); "

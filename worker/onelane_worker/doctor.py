@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import Redis, ResponseError
+from redis import Redis, RedisError, ResponseError
 
 from onelane import keyspace
 from onelane.settings import QueueSettings
@@ -20,6 +20,7 @@ from onelane_worker.breaker import Gate
 from onelane_worker.core import operations as op
 from onelane_worker.finding import Finding, Level
 from onelane_worker.lanes.survey import Survey
+from onelane_worker.redis_errors import refusal
 from onelane_worker.settings import Settings
 from onelane_worker.workspace import OtherWorkspace, Record, require_same
 
@@ -27,20 +28,26 @@ SKEW_WARN_S = 2.0
 FULL_WARN = 0.8
 HOSTS = {"US": "api.intercom.io", "EU": "api.eu.intercom.io", "AU": "api.au.intercom.io"}
 """Intercom's regions and their API hosts (published)."""
+_NEVER = "onelane:never"
+"""A key that is never there."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerView:
-    """What the broker told; `problem` if it did not."""
+    """What the broker told; `problem` if it did not, and what to do about that."""
 
     queues: Mapping[str, int]
     problem: str = ""
+    todo: str = "Check ONELANE_BROKER_URL."
 
 
-def without_redis(error: str) -> Finding:
-    """Redis is away: there is no queue, and nothing can be said of what stands in it."""
+def without_redis(error: Exception) -> Finding:
+    """Redis is away, or refuses: nothing can be said of what stands in it."""
+    known = refusal(error)
+    if known is not None:
+        return Finding("redis", "bad", str(known), f"{known.todo} See the runbook: Redis refuses writes.")
     todo = "Nothing is accepted and nobody is served until it answers. See the runbook: Redis failed over."
-    return Finding("redis", "bad", f"did not answer: {error}", todo)
+    return Finding("redis", "bad", f"did not answer: {type(error).__name__}: {error}", todo)
 
 
 # ── Redis ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -59,10 +66,21 @@ def of_redis(
         yield Finding("redis", "bad", complaint, "No worker starts on it.")
     if not complaints:
         yield Finding("redis", "ok", f"{_version(info)}, {info.get('role', 'master')}, never evicts")
+    yield from _refusing_writes(client)
     yield _persistence(client, info, settings)
     yield from _memory(info)
     yield _clock(seconds + micros / 1e6 - middle)
     yield _epoch(client, settings, seconds * 1000 + micros // 1000)
+
+
+def _refusing_writes(client: Redis) -> Iterator[Finding]:
+    """Tries a write that changes nothing: to set a key only if it is there, which it never is."""
+    try:
+        client.set(_NEVER, "", xx=True)
+    except RedisError as error:
+        if refusal(error) is None:
+            raise
+        yield without_redis(error)
 
 
 def _version(info: Mapping[str, Any]) -> str:
@@ -145,7 +163,7 @@ def _epoch(client: Redis, settings: Settings, now_ms: int) -> Finding:
 def of_broker(view: BrokerView) -> Iterator[Finding]:
     """Reachable, and how long its queues are?"""
     if view.problem:
-        yield Finding("broker", "bad", f"unreachable: {view.problem}", "Check ONELANE_BROKER_URL.")
+        yield Finding("broker", "bad", view.problem, view.todo)
         return
     waiting = ", ".join(f"{count:,} in {name}" for name, count in view.queues.items())
     yield Finding("broker", "ok", f"turns waiting: {waiting}")

@@ -16,6 +16,7 @@ import structlog
 
 from onelane_worker.lanes.model import Grant
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.redis_errors import said
 
 log = structlog.get_logger(__name__)
 Monotonic = Callable[[], float]
@@ -102,7 +103,7 @@ class Heartbeat:
         try:
             renewed = self._store.renew(lease.grant)
         except Exception as error:  # Redis is away: the own deadline passes, and the turn stops calling
-            log.warning("lease not renewed", lane=lease.grant.lane, error=type(error).__name__)
+            log.warning("lease not renewed", lane=lease.grant.lane, problem=said(error))
             return
         if renewed:
             lease.extended(asked_at)

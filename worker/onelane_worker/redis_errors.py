@@ -33,6 +33,7 @@ _REFUSALS = {
     for one in (
         Refusal("OOM", "refuses writes: it is out of memory", "Raise its maxmemory, or free memory."),
         Refusal("READONLY", "refuses writes: it is a read-only replica", "Use the primary's address."),
+        Refusal("UNBLOCKED", "has become a replica", "Use the primary's address."),
         Refusal(
             "NOREPLICAS",
             "refuses writes: too few replicas follow it",
@@ -76,7 +77,10 @@ def refusal(error: BaseException | None) -> Refusal | None:
 def said(error: BaseException) -> str:
     """One clause on what went wrong, without a word of the server's own."""
     known = refusal(error)
-    return str(known) if known else f"Redis did not answer ({type(error).__name__})"
+    if known is not None:
+        return str(known)
+    what = type(error).__name__
+    return f"Redis did not answer ({what})" if isinstance(error, exceptions.RedisError) else what
 
 
 def may_pass(error: BaseException) -> bool:

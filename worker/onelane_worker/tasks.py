@@ -22,6 +22,7 @@ from celery.signals import (
 )
 from celery.worker import state
 from kombu.transport import virtual
+from redis import RedisError
 
 from onelane.intents import KINDS
 from onelane.keyspace import INTERACTIVE
@@ -31,6 +32,7 @@ from onelane_worker.checks import Unfit, require_fit
 from onelane_worker.core.operations import Problem
 from onelane_worker.history import Observers
 from onelane_worker.payloads import SETTLE_CHECK
+from onelane_worker.redis_errors import said as redis_said
 from onelane_worker.returning import problem_of
 from onelane_worker.rows import Rejected, Told, TurnRows
 from onelane_worker.services import UNKNOWN_KIND, Services
@@ -137,6 +139,8 @@ def _unless_closed(channel: Any, answer: Callable[..., None]) -> Callable[..., N
         except channel.connection_errors:
             channel.unanswered = state.should_stop is not None
             raise
+        except RedisError as error:  # refused: the message comes again one day, and finds nothing to do
+            log.warning("turn not acknowledged", problem=redis_said(error))
 
     return checked
 
@@ -150,6 +154,9 @@ def _refuse_other_workspace(services: Services) -> None:
         unknown = services.gateway.confirm(deadline=time.monotonic() + WORKSPACE_S)
     except OtherWorkspace as other:
         raise SystemExit("\n  ".join([f"onelane: {other.says}", *other.todo.splitlines()])) from None
+    except RedisError as error:
+        log.warning("nothing is written before Redis has the workspace on record", problem=redis_said(error))
+        return
     if unknown is not None:
         problem = getattr(unknown, "problem", Problem("unreadable"))
         said = {"problem": problem.kind, "status": problem.http_status, "message": problem.message}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -20,10 +21,13 @@ from onelane.keyspace import QueueName
 from onelane.turns import Turn
 from onelane_worker.breaker import Gate
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.redis_errors import said
 
 log = structlog.get_logger(__name__)
 HAND_OUT_LIMIT = 200
 """Lanes handed out per partition, cause and tick: bounds memory and a burst after an outage."""
+TELL_AGAIN_S = 15.0
+"""How often the log tells of a trouble that lasts."""
 LOOKS_KEPT = 240
 """How many looks at the line are remembered: those of two minutes and more. In a line that takes longer, a
 lost turn is found when others of its partition have overtaken it."""
@@ -133,8 +137,16 @@ class DueTimer:
         return len(turns)
 
     def _run(self) -> None:
+        told, told_at = "", 0.0
         while not self._stopped.wait(self._interval_s):
             try:
                 self.tick()
-            except Exception as error:  # Redis or the broker is away: the next tick tries again
-                log.warning("due timer could not look", error=type(error).__name__)
+            except Exception as error:  # Redis or the broker is away, or refuses: the next tick tries again
+                problem = said(error)
+                if problem != told or time.monotonic() - told_at > TELL_AGAIN_S:
+                    log.warning("due timer could not look", problem=problem)
+                    told, told_at = problem, time.monotonic()
+            else:
+                if told:
+                    log.info("due timer looks again")
+                told = ""

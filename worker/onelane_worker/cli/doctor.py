@@ -63,25 +63,34 @@ def _of_this_host() -> _Found:
 
     from redis.exceptions import RedisError
 
-    from onelane_worker.cli.config import open_redis, where_redis_is
+    from onelane_worker.cli.config import open_redis
     from onelane_worker.finding import Finding, of_workers
     from onelane_worker.presence import alive
+    from onelane_worker.redis_errors import said
 
     host = socket.gethostname()
     try:
         with open_redis(tries=1) as redis:
             names = [name for name in alive(redis) if name.endswith(f"@{host}")]
     except RedisError as error:
-        found = Finding("redis", "bad", f"did not answer: {type(error).__name__}: {error}")
-        return [found], ("Redis did not answer", where_redis_is())
+        return [Finding("redis", "bad", said(error))], _no_redis(error)
     return [Finding("redis", "ok", "answers"), of_workers(names, f" on {host}")], None
+
+
+def _no_redis(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do about it."""
+    from onelane_worker.cli.config import where_redis_is
+    from onelane_worker.redis_errors import refusal
+
+    known = refusal(error)
+    return ("Redis did not answer", where_redis_is()) if known is None else (str(known), known.todo)
 
 
 def _findings(say: Any, timeout_s: float) -> _Found:
     from redis.exceptions import RedisError
 
     from onelane_worker import doctor as checkup
-    from onelane_worker.cli.config import queue_settings, settings_of_workspace, where_redis_is
+    from onelane_worker.cli.config import queue_settings, settings_of_workspace
 
     limits, settings = queue_settings(), settings_of_workspace()
     unreachable, record, reached = None, None, True
@@ -89,13 +98,15 @@ def _findings(say: Any, timeout_s: float) -> _Found:
     try:
         findings, record = _of_queue(settings, limits)
     except RedisError as error:
-        findings = [checkup.without_redis(f"{type(error).__name__}: {error}")]
-        unreachable, reached = ("Redis did not answer", where_redis_is()), False
+        findings, reached = [checkup.without_redis(error)], False
+        unreachable = _no_redis(error)
     if unreachable is None or settings.broker_url:  # else it is the same one
         say("the broker")
         broker = _ask_broker(settings.broker_target)
         findings += checkup.of_broker(broker)
-        away = "the broker is unreachable", "Intents are accepted and kept; nobody is woken for them."
+        refuses = broker.problem.startswith("Redis")
+        what = f"the broker's {broker.problem}" if refuses else "the broker is unreachable"
+        away = what, "Intents are accepted and kept; nobody is woken for them."
         unreachable = unreachable or (away if broker.problem else None)
     say("Intercom")
     reply = probe(settings, timeout_s)
@@ -129,6 +140,7 @@ def _ask_broker(broker: Target) -> BrokerView:
     from onelane import keyspace
     from onelane_worker.doctor import BrokerView
     from onelane_worker.plain_app import plain_app
+    from onelane_worker.redis_errors import refusal
 
     app = plain_app(broker)
     app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
@@ -138,16 +150,23 @@ def _ask_broker(broker: Target) -> BrokerView:
             names = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
             return BrokerView({name: _length(connection, name) for name in names})
     except Exception as error:  # whatever kind of broker it is, with errors of its own
-        return BrokerView({}, problem=f"{type(error).__name__}: {error}")
+        known = refusal(error)
+        if known is not None:
+            return BrokerView({}, str(known), known.todo)
+        return BrokerView({}, f"unreachable: {type(error).__name__}: {error}")
     finally:
         app.close()
 
 
 def _length(connection: Any, queue: str) -> int:
+    from onelane_worker.redis_errors import refusal
+
     try:
         return int(connection.default_channel.queue_declare(queue=queue, passive=True).message_count)
-    except connection.channel_errors:  # no such queue yet: nothing waits in it
-        return 0
+    except connection.channel_errors as error:
+        if refusal(error) is not None:
+            raise
+        return 0  # no such queue yet: nothing waits in it
 
 
 def probe(settings: Settings, timeout_s: float) -> Reply:

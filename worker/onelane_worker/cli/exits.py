@@ -86,6 +86,7 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
     from redis.exceptions import RedisError  # late: most commands end well
 
     from onelane import errors
+    from onelane_worker.redis_errors import refusal
 
     match error:
         case MissingExtra():
@@ -102,6 +103,8 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
             return NOT_FOUND, str(error), "`onelane lane EMAIL` shows what is known of an address."
         case errors.WaitTimeout():
             return TIMED_OUT, str(error), "It goes on; look again with `onelane status`."
+        case errors.QueueUnavailable() | RedisError() if (known := refusal(error)) is not None:
+            return UNREACHABLE, str(known), known.todo
         case errors.QueueUnavailable():
             return UNREACHABLE, str(error), _where_redis_is()
         case RedisError():
