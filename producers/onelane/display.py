@@ -73,11 +73,14 @@ def _start_of_entity(text: str, floor: int, end: int) -> int | None:
 
 
 def _masked_local_part(local: str) -> str:
-    """The first letter, if more follow."""
+    """The first letter, if more follow; of what stands before it, what may be no part of the address."""
     rest = local.lstrip(_OPENING)
     if rest == "***":  # it is masked already
         return local
-    return f"{local[: len(local) - len(rest) + 1]}***" if len(rest) > 1 else "***"
+    if len(rest) < 2:
+        return "***"
+    before = "" if local.endswith(_QUOTES) else local[: len(local) - len(rest)]
+    return f"{before}{rest[0]}***"
 
 
 def masked(value: Any) -> Any:

@@ -338,3 +338,21 @@ def test_what_is_not_dead_is_not_found(onelane: Onelane, intent: str) -> None:
     assert onelane("dead", "show", intent).code == 3
     assert onelane("dead", "show", "0" * 32).code == 3
     assert onelane("dead", "show", "nonsense").code == 2
+
+
+def test_a_page_of_a_long_lane_reads_what_it_shows(
+    onelane: Onelane, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "\n".join(json.dumps({"email": EMAIL, "name": f"N{n}"}) for n in range(300))
+    onelane("enqueue", "contact-sync", "--from", "-", given=lines)
+    read: list[str] = []
+    real = Redis.hgetall
+    monkeypatch.setattr(
+        "redis.client.Pipeline.hgetall", lambda self, key: read.append(key) or real(self, key)
+    )
+
+    page = onelane("lane", EMAIL).out
+
+    assert "Waiting  300 intents, head first" in page
+    assert "… and 280 more" in page
+    assert len(read) < 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +206,27 @@ def test_every_page_of_the_list_is_read(world: World) -> None:
 
     assert [group.address for group in groups] == [ANN, "zoe@example.test"]
     assert pages == [150, 150, 14]
+
+
+def test_of_millions_of_contacts_little_is_kept() -> None:
+    def page(operation: op.ReadOperation) -> op.Reply:
+        assert isinstance(operation, op.ListPage)
+        start = int(operation.after or 0)
+        found = (
+            op.Candidate(
+                f"{n:024x}", "lead", None, f"{'long-' * 12}{n}@a-rather-long-name-of-a-company.test", None
+            )
+            for n in range(start, start + 50)
+        )
+        return op.Listed(tuple(found), 0, str(start + 50) if start < 5_000 else None)
+
+    kept: list[int] = []
+    tracemalloc.start()
+    try:
+        assert scan(page, lambda count: kept.append(tracemalloc.get_traced_memory()[0])) == []
+    finally:
+        tracemalloc.stop()
+    assert (kept[-1] - kept[0]) / 5_000 < 220  # bytes of a contact; its address alone would take 150
 
 
 def test_a_list_that_is_not_given_is_an_error(world: World) -> None:

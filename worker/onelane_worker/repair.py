@@ -66,16 +66,22 @@ class ScanFailed(Exception):
 
 
 def scan(ask: Ask, on_page: Callable[[int], None]) -> list[Group]:
-    """All addresses that the index shows with more than one contact. `on_page` is told each page's length."""
-    found: dict[str, list[str]] = {}
+    """All addresses that the index shows with more than one contact. `on_page` is told each page's length.
+
+    A workspace may have millions of contacts: of each, no more is kept than a digest and an id.
+    """
+    first: dict[bytes, str] = {}
+    several: dict[str, dict[str, None]] = {}
     for page in _pages(ask):
         for one in page:
             address = _address(one.email)
-            if address is not None:
-                found.setdefault(address, []).append(one.id)
+            if address is None:
+                continue
+            known = first.setdefault(bytes.fromhex(identity.lane_id(address)), one.id)
+            if known != one.id:
+                several.setdefault(address, {known: None})[one.id] = None
         on_page(len(page))
-    doubled = ((address, dict.fromkeys(ids)) for address, ids in found.items())
-    return [Group(address, tuple(ids)) for address, ids in doubled if len(ids) > 1]
+    return [Group(address, tuple(ids)) for address, ids in several.items()]
 
 
 def _pages(ask: Ask) -> Iterator[Sequence[op.Candidate]]:

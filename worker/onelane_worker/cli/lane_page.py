@@ -41,7 +41,7 @@ def read(redis: Redis, lane: str, who: str | None, line: dict[str, Any]) -> dict
     """The document of a lane; None if nothing at all is known of it. `line`: how the whole of it stands."""
     from onelane_worker.lanes import views
 
-    view = views.describe(redis, lane)
+    view = views.describe(redis, lane, SHOWN)
     seconds, micros = redis.time()
     waiting = _records(redis, view)
     events = timeline.read(redis, lane, waiting)
@@ -70,10 +70,11 @@ def _records(redis: Redis, view: LaneView) -> list[dict[str, Any]]:
     from onelane import keyspace, records
 
     pipe = redis.pipeline(transaction=False)
-    shown = view.intents[:SHOWN]
-    for intent in shown:
+    for intent in view.intents:
         pipe.hgetall(keyspace.intent(intent.id))
-    found = (records.status_of(one.id, fields) for one, fields in zip(shown, pipe.execute(), strict=True))
+    found = (
+        records.status_of(one.id, fields) for one, fields in zip(view.intents, pipe.execute(), strict=True)
+    )
     return [status.model_dump(mode="json") for status in found if status is not None]
 
 
@@ -86,7 +87,7 @@ def _document(
         "who": who,
         "line": line["state"],
         "now_ms": now_ms,
-        "waiting": len(view.intents),
+        "waiting": view.waiting,
         "intents": [_intent(status) for status in waiting],
         "holder": _holder(view, now_ms),
         "clean": not view.dirty,

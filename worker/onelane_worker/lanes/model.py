@@ -273,7 +273,9 @@ class LaneView:
     """A lane as it stands, for people."""
 
     lane: str
+    waiting: int
     intents: tuple[WaitingIntent, ...]
+    """The first of those that wait."""
     holder: Holder | None
     dirty: bool
     due_ms: int | None

@@ -27,21 +27,23 @@ def turn_counters(redis: Redis, partition: str) -> TurnCounters:
     )
 
 
-def describe(redis: Redis, lane: str) -> LaneView:
-    """A lane as it stands."""
+def describe(redis: Redis, lane: str, most: int | None = None) -> LaneView:
+    """A lane as it stands, with `most` of its intents, or all of them."""
     partition = keyspace.partition_of(lane)
     pipe = redis.pipeline(transaction=False)
     pipe.hgetall(keyspace.lane(lane))
-    pipe.lrange(keyspace.queue(lane), 0, -1)
+    pipe.llen(keyspace.queue(lane))
+    pipe.lrange(keyspace.queue(lane), 0, -1 if most is None else most - 1)
     pipe.zscore(keyspace.due(partition), lane)
     for queue in QUEUES:
         pipe.zscore(keyspace.sent(partition, queue), lane)
     pipe.get(keyspace.belief(lane))
     pipe.get(keyspace.memory(lane))
-    fields, ids, due, interactive, bulk, belief, memory = pipe.execute()
+    fields, waiting, ids, due, interactive, bulk, belief, memory = pipe.execute()
     found = _hash(fields)
     return LaneView(
         lane=lane,
+        waiting=int(waiting),
         intents=_waiting(redis, [as_text(id_) for id_ in ids]),
         holder=_holder(found),
         dirty=found.get("dirty") == "1",
