@@ -125,11 +125,15 @@ def versions_json(by_source: Mapping[str, Version]) -> str:
     return _VERSIONS.dump_json(dict(by_source)).decode()
 
 
-_VERSIONS = TypeAdapter(dict[str, Version], config=ConfigDict(hide_input_in_errors=True))
+_NO_VALUES = ConfigDict(hide_input_in_errors=True)
+"""Errors reach the log and Flower: they name the place and not what stood there."""
+_VERSIONS = TypeAdapter(dict[str, Version], config=_NO_VALUES)
 
 
 class Pointer(BaseModel):
     """Who the contact of an external id is."""
+
+    model_config = _NO_VALUES
 
     id: str
     role: Role
@@ -180,7 +184,7 @@ def problem_of(error: str | None) -> Problem:
     )
 
 
-_ERROR: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
+_ERROR: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object], config=_NO_VALUES)
 
 
 def _read(what: str, parse: Callable[[str], T], stored: str) -> T:
