@@ -32,7 +32,8 @@ app = FastAPI(lifespan=lifespan)
 
 
 def contact_queue(request: Request) -> AsyncContactQueue:
-    return request.app.state.contacts
+    contacts: AsyncContactQueue = request.app.state.contacts
+    return contacts
 
 
 class Quote(BaseModel):
