@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,8 +23,13 @@ from onelane.turns import TASK_PREFIX
 from onelane_worker.core.operations import Problem
 from onelane_worker.ending import Row
 from onelane_worker.lanes.model import PostponedState
+from onelane_worker.redis_errors import said
 
 log = structlog.get_logger(__name__)
+MOST_KEPT, KEPT_S = 1_000, 600.0
+"""How many last events are kept, and for how long."""
+AGAIN_S = (0.0, 5.0, 30.0)
+"""How long after a connection is back they are sent again."""
 
 
 class Rejected(Exception):
@@ -59,17 +66,59 @@ class Told:
         return display.shown(str(self._outcome))
 
 
-class RowEvents:
-    """Sends task events for intents that have no message of their own. Shared by a process's threads."""
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last event of a row, to be sent again."""
 
-    def __init__(self, app: Celery) -> None:
+    ended_at: float
+    event: str
+    row: Row
+    fields: dict[str, Any]
+
+
+class RowEvents:
+    """Sends task events for intents that have no message of their own. Shared by a process's threads.
+
+    The last events of all rows, also of those that Celery tells of, are kept for a while: what was sent when
+    a connection to the broker broke may have reached nobody, and a row without its last event says STARTED
+    for ever. They are sent again when the connection is back; Flower takes an event twice.
+    """
+
+    def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
+        self._clock = clock
         self.hostname = app.main
         """The worker's name, known to its first turn: its rows are that worker's, like any others."""
         self._lock = threading.Lock()
         self._dispatcher: Any = None
+        self._last: dict[str, _Last] = {}
+        self._again_at: list[float] = []
+
+    def began(self, intent_id: str) -> None:
+        """The intent is worked on (again): its row is not at its end any more."""
+        with self._lock:
+            self._last.pop(intent_id, None)
+
+    def connection_is_back(self, after_s: Sequence[float] = AGAIN_S) -> None:
+        """`catch_up` is to send the last events again: more than once, since Flower comes back later."""
+        now = self._clock()
+        with self._lock:
+            self._again_at = [now + pause_s for pause_s in after_s]
+
+    def catch_up(self) -> None:
+        """Send last events again, if it is time for that. Called every now and then."""
+        now = self._clock()
+        with self._lock:
+            if not self._again_at or now < self._again_at[0]:
+                return
+            self._again_at.pop(0)
+            last = [one for one in self._last.values() if now - one.ended_at < KEPT_S]
+        for one in last:
+            if not self._send(one.event, one.row, **one.fields):
+                return  # which is tried again later
 
     def started(self, row: Row) -> None:
+        self.began(row.id)
         self._send(
             "task-received",
             row,
@@ -84,16 +133,27 @@ class RowEvents:
         )
         self._send("task-started", row)
 
-    def succeeded(self, row: Row, outcome: Outcome, runtime_s: float) -> None:
-        self._send("task-succeeded", row, result=repr(Told(outcome)), runtime=runtime_s)
+    def succeeded(self, row: Row, outcome: Outcome, runtime_s: float, *, told: bool = False) -> None:
+        """`told`: by Celery; the event is only kept."""
+        self._end("task-succeeded", row, told, result=repr(Told(outcome)), runtime=runtime_s)
 
-    def failed(self, row: Row, rejected: Rejected) -> None:
-        self._send("task-failed", row, exception=repr(rejected), traceback="")
+    def failed(self, row: Row, rejected: Rejected, *, told: bool = False) -> None:
+        """`told`: by Celery; the event is only kept."""
+        self._end("task-failed", row, told, exception=repr(rejected), traceback="")
 
     def retried(self, row: Row, why: str) -> None:
         self._send("task-retried", row, exception=repr(Waiting(why)), traceback="")
 
-    def _send(self, event: str, row: Row, **fields: Any) -> None:
+    def _end(self, event: str, row: Row, told: bool, **fields: Any) -> None:
+        fields["timestamp"] = time.time()
+        with self._lock:
+            self._last[row.id] = _Last(self._clock(), event, row, fields)
+            while len(self._last) > MOST_KEPT:
+                del self._last[next(iter(self._last))]
+        if not told:
+            self._send(event, row, **fields)
+
+    def _send(self, event: str, row: Row, **fields: Any) -> bool:
         try:
             with self._lock:
                 if self._dispatcher is None:
@@ -102,8 +162,11 @@ class RowEvents:
                     )
                 self._dispatcher.send(event, uuid=row.id, **fields)
         except Exception as error:  # a row less in Flower must not cost an intent
-            log.warning("event not sent", event_type=event, error=type(error).__name__)
+            log.warning("event not sent", event_type=event, problem=said(error))
             self.close()
+            self.connection_is_back(AGAIN_S[1:])  # or not: then that is tried again
+            return False
+        return True
 
     def close(self) -> None:
         with self._lock:
@@ -122,6 +185,7 @@ class TurnRows:
     def __init__(self, events: RowEvents, own_id: str) -> None:
         self._events = events
         self._own_id = own_id
+        events.began(own_id)
         self._began_at = time.monotonic()
         self.outcome: Outcome | None = None
         self.rejected: Rejected | None = None
@@ -130,17 +194,18 @@ class TurnRows:
     def ended(self, row: Row, outcome: Outcome) -> None:
         if row.id == self._own_id:
             self.outcome = outcome
-            return
-        self._events.started(row)
-        self._events.succeeded(row, outcome, time.monotonic() - self._began_at)
+        else:
+            self._events.started(row)
+        runtime_s, told = time.monotonic() - self._began_at, row.id == self._own_id
+        self._events.succeeded(row, outcome, runtime_s, told=told)
 
     def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None:
         rejected = Rejected(_said(outcome.reason or "", problem.http_status, problem.code))
         if row.id == self._own_id:
             self.rejected = rejected
-            return
-        self._events.started(row)
-        self._events.failed(row, rejected)
+        else:
+            self._events.started(row)
+        self._events.failed(row, rejected, told=row.id == self._own_id)
 
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None:
         why = _why(problem, state, delay_s)

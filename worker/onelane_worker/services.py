@@ -167,6 +167,7 @@ class Services:
 
         Another workspace ends the worker: somebody has moved the queue, or changed what Redis holds.
         """
+        self.rows.catch_up()
         if self.gateway.workspace is not None:
             try:
                 note(self.redis, self.gateway.workspace)

@@ -50,7 +50,7 @@ def register(app: Celery, services: Callable[[], Services]) -> None:
     for kind in (*KINDS, SETTLE_CHECK, UNKNOWN_KIND):
         _register_kind(app, services, kind)
     app.steps["worker"].add(_timer_step(services))
-    app.steps["consumer"].add(_LostBrokerStep)
+    app.steps["consumer"].add(_lost_broker_step(services))
     app.steps["consumer"].add(WakeUpStep)
     _connect_signals(services)
 
@@ -101,7 +101,18 @@ def _timer_step(services: Callable[[], Services]) -> type[bootsteps.StartStopSte
     return DueTimerStep
 
 
-class _LostBrokerStep(bootsteps.StartStopStep):  # type: ignore[misc]
+def _lost_broker_step(services: Callable[[], Services]) -> type[bootsteps.StartStopStep]:
+    class TellAgainStep(LostBrokerStep):
+        """Part of the consumer; made anew for every connection to the broker."""
+
+        def start(self, consumer: Any) -> None:
+            super().start(consumer)
+            services().rows.connection_is_back()
+
+    return TellAgainStep
+
+
+class LostBrokerStep(bootsteps.StartStopStep):  # type: ignore[misc]
     """Lets the worker outlive a broken connection to the broker.
 
     When it breaks, the channel is closed twice, and the turns at work end after that (Celery and kombu 5.7).
