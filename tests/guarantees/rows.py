@@ -366,6 +366,16 @@ PERSON = (
                 (_ENDING, "who=intent.masked,", "who=intent.email,"),
             ),
             broken(
+                "tests/producers/test_display.py::test_odd_local_parts_and_spellings_are_hidden_whole",
+                "the mask takes an apostrophe for the end of an address",
+                ("producers/onelane/display.py", 'frozenset("<>,;:")', 'frozenset("<>,;:\'")'),
+            ),
+            broken(
+                "tests/turn/test_shown.py::test_a_log_line_names_nobody_and_steers_nothing",
+                "the log repeats foreign words as they are",
+                ("worker/onelane_worker/logs.py", "                _mask,\n", ""),
+            ),
+            broken(
                 "tests/turn/test_history.py::test_a_failed_attempt_is_told_with_what_went_wrong",
                 "the timeline repeats what somebody else's message says of the person",
                 (
