@@ -15,6 +15,7 @@ from bench.stage import stage
 def main() -> None:
     results = {"memory": memory.measure()}
     with stage() as running:
+        results["memory"] |= memory.measure_unchanged(running)
         results["latency"] = latency.measure(running)
         results["throughput"] = throughput.measure(running)
     if "--json" in sys.argv:

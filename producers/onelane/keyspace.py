@@ -15,7 +15,9 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:{p}:belief:<lane>   | string | REGISTRY_TTL                 | the recently written registry       |
 | onelane:{p}:memory:<lane>   | string | CONSENT_MEMORY               | last consent, versions of sources   |
 | onelane:{p}:history:<lane>  | list   | STATUS_TTL                   | what happened lately, for people    |
-| onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done   | payload, progress, outcome          |
+| onelane:{p}:ended:<lane>    | zset   | as its latest                | what an erasure must find → its end |
+| onelane:{p}:intent:<id>     | hash   | none; STATUS_TTL once done,  | payload, progress, outcome          |
+|                             |        | or UNCHANGED_TTL             |                                     |
 | onelane:{p}:dedupe:<digest> | string | none; DEDUPE_TTL once ended  | intent id and content digest        |
 | onelane:{p}:answer:<op>     | string | two minutes                  | what to answer a repeated call      |
 | onelane:{p}:ext:<digest>    | hash   | its lock; VERSION_MEMORY     | who works on it, contact, versions  |
@@ -122,6 +124,10 @@ def memory(lane: str) -> str:
 
 def history(lane: str) -> str:
     return _key(partition_of(lane), "history", lane)
+
+
+def ended(lane: str) -> str:
+    return _key(partition_of(lane), "ended", lane)
 
 
 def intent(intent_id: str) -> str:

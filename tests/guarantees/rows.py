@@ -33,7 +33,7 @@ QUEUE = (
             broken(
                 "tests/lanes/test_settle.py::test_ids_that_are_not_the_head_end_nothing",
                 "a settle ends whatever stands at the head",
-                (_SETTLE, "if heads[i] ~= ARGV[FIRST + 2 * (i - 1)] then", "if not heads[i] then"),
+                (_SETTLE, "if heads[i] ~= ARGV[FIRST + 3 * (i - 1)] then", "if not heads[i] then"),
             ),
             broken(
                 "tests/lanes/test_bury.py::test_a_dead_letter_is_kept_whole",
@@ -331,6 +331,11 @@ PERSON = (
                 "tests/turn/test_erasure.py::TestTraces::test_nothing_of_the_person_is_left",
                 "dead letters, errors and history of the person stay",
                 (_ENDING, "self._store.scrub(", "print("),
+            ),
+            broken(
+                "tests/turn/test_kept.py::TestErasure::test_nothing_of_the_person_is_left",
+                "the turn that erases writes down what it did before",
+                ("worker/onelane_worker/history.py", "self.events.clear()", "pass"),
             ),
             broken(
                 "tests/turn/test_erasure.py::TestWhoGoes::test_lead_and_user",

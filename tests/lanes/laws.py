@@ -15,10 +15,10 @@ NO_END = -1
 
 
 class Dump:
-    """Everything Onelane keeps, read in three round trips."""
+    """Everything Onelane keeps, read in three round trips; or whatever Redis does, by another pattern."""
 
-    def __init__(self, redis: Redis) -> None:
-        keys: Any = redis.keys("onelane:*")
+    def __init__(self, redis: Redis, pattern: str = "onelane:*") -> None:
+        keys: Any = redis.keys(pattern)
         self.keys: list[str] = sorted(keys)
         types = self._ask(redis, "type")
         self.ttl_ms = dict(zip(self.keys, self._ask(redis, "pttl"), strict=True))
@@ -70,6 +70,14 @@ def check_laws(redis: Redis, now_ms: int) -> None:
         for lane in _lanes(dump, partition):
             _changes_are_those_that_wait(dump, lane)
             _the_lane_is_in_one_state(dump, lane, now_ms)
+
+
+def check_nothing_empty(redis: Redis) -> None:
+    """Fails if a text, object or list is kept that says nothing. Empty collections are no keys at all."""
+    for key, value in Dump(redis).values.items():
+        fields = value.items() if isinstance(value, dict) else [("", value)]
+        for name, content in fields:
+            assert content not in ("", "{}", "[]", "null"), f"{key} {name} keeps nothing"
 
 
 def _may_stay(dump: Dump, key: str) -> bool:

@@ -59,7 +59,7 @@ IN_LANES = (
         "a settle ends whatever stands at the head, as many as it has outcomes, every time it arrives",
         (
             Edit(_SETTLE, "if earlier then return tell(earlier, token, fence) end", ""),
-            Edit(_SETTLE, "if heads[i] ~= ARGV[FIRST + 2 * (i - 1)] then", "if not heads[i] then"),
+            Edit(_SETTLE, "if heads[i] ~= ARGV[FIRST + 3 * (i - 1)] then", "if not heads[i] then"),
             Edit(_SETTLE, "if not owns(token, fence) then return { 'fenced' } end", ""),
         ),
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from tests.lanes.laws import check_laws
+from tests.lanes.laws import check_laws, check_nothing_empty
 
 from onelane import (
     ContactSync,
@@ -48,6 +48,7 @@ def once(kind: type[Any], reply: op.Reply) -> Callable[[op.Operation], op.Reply 
 def check(world: World) -> None:
     seconds, micros = world.redis.time()  # type: ignore[misc]
     check_laws(world.redis, int(seconds) * 1000 + int(micros) // 1000)
+    check_nothing_empty(world.redis)
 
 
 class TestScenario19:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import Redis
-from tests.lanes.laws import Dump, check_laws
+from tests.lanes.laws import Dump, check_laws, check_nothing_empty
 
 from onelane import (
     ContactErasure,
@@ -34,6 +34,7 @@ def all_end(world: World, receipts: list[Receipt]) -> list[Outcome]:
     world.run_until(lambda: all(world.outcome(receipt) for receipt in receipts))
     seconds, micros = world.redis.time()  # type: ignore[misc]
     check_laws(world.redis, int(seconds) * 1000 + int(micros) // 1000)
+    check_nothing_empty(world.redis)
     return [outcome for receipt in receipts if (outcome := world.outcome(receipt))]
 
 

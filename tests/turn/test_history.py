@@ -32,8 +32,8 @@ class Told(World):
             with lists.of(turn.lane) as story:
                 serve(self.deps, turn.lane, turn.queue, turn.seq, Observers(self.seen, story))
 
-    def events(self) -> list[dict[str, Any]]:
-        return history.read(self.redis, LANE)
+    def events(self, lane: str = LANE) -> list[dict[str, Any]]:
+        return history.read(self.redis, lane)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_redis_that_is_away_costs_no_intent(told: Told, monkeypatch: pytest.Mo
     [receipt] = told.enqueue(LeadCapture(email=ANN))
     turn = told.broker.turns.pop()
     away = History(told.redis, WEEK_MS)
-    monkeypatch.setattr(away, "_redis", type("Away", (), {"pipeline": broken})())
+    monkeypatch.setattr(away, "_scripts", type("Away", (), {"run": broken})())
     with away.of(LANE) as story:
         serve(told.deps, turn.lane, turn.queue, turn.seq, Observers(Seen(), story))
 

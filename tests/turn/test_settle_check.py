@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from tests.lanes.laws import check_laws
+from tests.lanes.laws import check_laws, check_nothing_empty
 
 from onelane import ContactErasure, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, keyspace
 from onelane.identity import lane_id
@@ -39,6 +39,7 @@ def owed(world: World) -> bool:
 def laws(world: World) -> None:
     seconds, micros = world.redis.time()  # type: ignore[misc]
     check_laws(world.redis, int(seconds) * 1000 + int(micros) // 1000)
+    check_nothing_empty(world.redis)
 
 
 def checked(world: World) -> list[Outcome]:

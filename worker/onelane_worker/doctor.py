@@ -21,11 +21,12 @@ from onelane_worker.core import operations as op
 from onelane_worker.finding import Finding, Level
 from onelane_worker.lanes.survey import Survey
 from onelane_worker.redis_errors import refusal
-from onelane_worker.settings import Settings
+from onelane_worker.settings import DAY_S, Settings
 from onelane_worker.workspace import OtherWorkspace, Record, require_same
 
 SKEW_WARN_S = 2.0
 FULL_WARN = 0.8
+OLD_LETTER_DAYS = 30
 HOSTS = {"US": "api.intercom.io", "EU": "api.eu.intercom.io", "AU": "api.au.intercom.io"}
 """Intercom's regions and their API hosts (published)."""
 _NEVER = "onelane:never"
@@ -197,16 +198,24 @@ def of_lanes(found: Survey, limits: QueueSettings) -> Iterator[Finding]:
     yield Finding("backlog", level, says, todo)
 
 
-def of_dead_letters(client: Redis) -> Finding:
-    """Is there anything a person must look at?"""
+def of_dead_letters(client: Redis, settings: Settings) -> Finding:
+    """Is there anything a person must look at? Old ones hold what was asked about people, word for word."""
+    seconds, _ = client.time()
     pipe = client.pipeline(transaction=False)
     for partition in keyspace.PARTITIONS:
         pipe.zcard(keyspace.dead(partition))
-    count = sum(map(int, pipe.execute()))
+        pipe.zrange(keyspace.dead(partition), 0, 0, withscores=True)
+    answers = pipe.execute()
+    count = sum(map(int, answers[::2]))
     if not count:
         return Finding("dead letters", "ok", "none")
+    oldest_ms = min(int(at) for oldest in answers[1::2] for _, at in oldest)
+    days = (seconds - oldest_ms // 1000) // DAY_S
+    says = f"{count:,} to be looked at" + (f", the oldest for {days} days" if days > 1 else "")
     todo = "`onelane dead list` shows them; replay or discard them."
-    return Finding("dead letters", "warn", f"{count:,} to be looked at", todo)
+    if days >= OLD_LETTER_DAYS and settings.dead_letter_ttl_s is None:
+        todo += " They are kept for ever: ONELANE_DEAD_LETTER_TTL_S gives them up after a time."
+    return Finding("dead letters", "warn", says, todo)
 
 
 # ── Intercom ──────────────────────────────────────────────────────────────────────────────────────────────

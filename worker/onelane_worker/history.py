@@ -19,9 +19,9 @@ from redis import Redis
 from onelane import keyspace
 from onelane.receipts import Outcome
 from onelane_worker.core.operations import Problem
-from onelane_worker.ending import Observer, Row
+from onelane_worker.ending import Observer, Row, leaves_no_trace
 from onelane_worker.lanes.model import PostponedState
-from onelane_worker.lanes.scripts import as_text
+from onelane_worker.lanes.scripts import Scripts, as_text
 
 log = structlog.get_logger(__name__)
 MOST_EVENTS = 200
@@ -55,14 +55,23 @@ class Story:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.fence = 0
+        """That of the turn, once it has something to tell."""
 
     def ended(self, row: Row, outcome: Outcome) -> None:
+        self.fence = row.fence
+        if outcome.result == "erased":
+            self.events.clear()  # they tell of a person of whom nothing is kept
+        if leaves_no_trace(row.bulk, outcome):
+            return
         self.events.append(_event("ended", row, **_of_outcome(outcome)))
 
     def buried(self, row: Row, outcome: Outcome, problem: Problem) -> None:
+        self.fence = row.fence
         self.events.append(_event("buried", row, **_of_outcome(outcome)))
 
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None:
+        self.fence = row.fence
         why = {"class": problem.kind, "http_status": problem.http_status, "code": problem.code}
         again_ms = row.at_ms + round(delay_s * 1000)
         self.events.append(
@@ -74,7 +83,7 @@ class History:
     """Writes and reads the lists."""
 
     def __init__(self, redis: Redis, ttl_ms: int) -> None:
-        self._redis = redis
+        self._scripts = Scripts(redis)
         self._ttl_ms = ttl_ms
 
     @contextmanager
@@ -84,19 +93,19 @@ class History:
         try:
             yield story
         finally:
-            self.add(lane, story.events)
+            self.add(lane, story.events, story.fence)
 
-    def add(self, lane: str, events: Sequence[Event]) -> None:
-        """Write events down, if that is possible."""
+    def add(self, lane: str, events: Sequence[Event], fence: int = 0) -> None:
+        """Write events down, if that is possible; not those of a turn before the person was erased.
+
+        `fence` is that of the turn, 0 for an operator's act.
+        """
         if not events:
             return
-        key = keyspace.history(lane)
+        keys = [keyspace.lane(lane), keyspace.history(lane)]
+        told = [json.dumps(event, separators=(",", ":")) for event in events]
         try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.rpush(key, *(json.dumps(event, separators=(",", ":")) for event in events))
-                pipe.ltrim(key, -MOST_EVENTS, -1)
-                pipe.pexpire(key, self._ttl_ms)
-                pipe.execute()
+            self._scripts.run("tell", keys, [fence, MOST_EVENTS, self._ttl_ms, *told])
         except Exception as error:  # people know a little less; no intent must suffer from it
             log.warning("history not written", lane=lane, error=type(error).__name__)
 

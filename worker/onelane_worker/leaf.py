@@ -72,7 +72,8 @@ class Leaf:
         have applied something older meanwhile."""
         if self._held is None or versions == self.versions:
             return True
-        return self._store.note_leaf(self._held, self._lease.grant, versions_json(versions), life_ms)
+        stored = versions_json(versions) if versions else None
+        return self._store.note_leaf(self._held, self._lease.grant, stored, life_ms)
 
     def give(self, contact: Known | None = None) -> None:
         """Release the lock; `contact` is who holds the external id now, as far as we have written."""

@@ -90,12 +90,12 @@ def _pointers(belief: str) -> list[Known]:
     return known
 
 
-def without_contact(belief: str, contact_id: str) -> str:
-    """A stored belief that knows nothing of this contact any more."""
+def without_contact(belief: str, contact_id: str) -> str | None:
+    """A stored belief that knows nothing of this contact any more; None if it knows nothing at all."""
     known = belief_of(belief)
     contacts = tuple(contact for contact in known.contacts if contact.id != contact_id)
     primary = None if known.primary == contact_id else known.primary
-    return to_json(known.model_copy(update={"contacts": contacts, "primary": primary}))
+    return to_store(known.model_copy(update={"contacts": contacts, "primary": primary}))
 
 
 def memory_of(stored: str | None) -> Memory:
@@ -152,6 +152,12 @@ def pointer_of(stored: str | None) -> Pointer | None:
 
 def to_json(value: BaseModel) -> str:
     return value.model_dump_json(exclude_defaults=True)
+
+
+def to_store(value: BaseModel) -> str | None:
+    """The JSON to store; None if it says nothing: then nothing is stored, and what was there goes."""
+    text = to_json(value)
+    return None if text == "{}" else text
 
 
 def journal_json(journal: Journal | None) -> Part:

@@ -68,7 +68,7 @@ class WriteRecord:
     """What a checkpoint stores besides the open write."""
 
     intents: tuple[str, ...]
-    belief: str
+    belief: Part
     journal: Part
     """The journal of a create, or what has to stand in its place."""
 

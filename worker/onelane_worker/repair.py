@@ -23,7 +23,7 @@ from onelane_worker.ending import announce
 from onelane_worker.lanes.model import KEEP, Fenced, Grant, Refused
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat, Lease
-from onelane_worker.payloads import belief_of, error_json, to_json
+from onelane_worker.payloads import belief_of, error_json, to_store
 from onelane_worker.performer import Performer, WriteRecord
 
 Verdict = Literal[
@@ -247,7 +247,7 @@ class Mender:
         self._store.postpone(lease.grant, lease.op(), 0, "retrying", error, False, may_commit, False)
 
 
-def _belief(lease: Lease, found: Finding) -> str:
+def _belief(lease: Lease, found: Finding) -> str | None:
     """Who is left; what they hold is to be looked up again."""
     grant: Grant = lease.grant
     now_ms = lease.now_ms()
@@ -260,7 +260,7 @@ def _belief(lease: Lease, found: Finding) -> str:
     contacts = tuple(sorted(known.values(), key=lambda one: one.age_key))
     primary = found.user or (before.primary if before.primary in known else None)
     change = {"contacts": contacts, "primary": primary, "tombstones": before.tombstones | stones}
-    return to_json(before.model_copy(update=change))
+    return to_store(before.model_copy(update=change))
 
 
 def _known(facts: Facts, now_ms: int) -> Known:

@@ -159,8 +159,15 @@ class Services:
             return {queue: _count(channel, queue) for queue in keyspace.QUEUES}
 
     def due_timer(self) -> DueTimer:
-        interval_s = self.settings.due_interval_s
-        return DueTimer(self.store, self.breaker.look, self.publish, self.waiting, interval_s, self.announce)
+        return DueTimer(
+            self.store,
+            self.breaker.look,
+            self.publish,
+            self.waiting,
+            self.settings.due_interval_s,
+            self.announce,
+            self.settings.dead_letter_ttl_s,
+        )
 
     def announce(self) -> None:
         """Tell that this worker lives, and look whether the queue is still that of its workspace.
@@ -212,6 +219,7 @@ def lane_settings(settings: Settings) -> LaneSettings:
         registry_ttl_ms=_ms(settings.registry_ttl_s),
         memory_ttl_ms=_ms(settings.consent_memory_s),
         status_ttl_ms=_ms(settings.status_ttl_s),
+        unchanged_ttl_ms=_ms(min(settings.unchanged_ttl_s, settings.status_ttl_s)),
         dedupe_ttl_ms=_ms(settings.dedupe_ttl_s),
         lane_idle_ttl_ms=max(DAY_MS, _ms(settings.registry_ttl_s)),
         fold_max=settings.fold_max,

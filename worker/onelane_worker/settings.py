@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     version_memory_s: float = Field(DAY_S, gt=0, description="How long a source's newest version is kept")
     dedupe_ttl_s: float = Field(DAY_S, gt=0, description="Life of a dedupe key after its intent has ended")
     status_ttl_s: float = Field(7 * DAY_S, gt=0, description="How long an ended intent can be asked for")
+    unchanged_ttl_s: float = Field(3600, gt=0, description="The same for a bulk intent that changed nothing")
+    dead_letter_ttl_s: float | None = Field(
+        None, gt=0, description="How long dead letters are kept; for ever if unset"
+    )
 
     max_attempts: int = Field(20, ge=1, description="Attempts before an intent becomes a dead letter")
     backoff_base_s: float = Field(1, gt=0, description="First retry comes within this time (full jitter)")

@@ -28,6 +28,10 @@ HAND_OUT_LIMIT = 200
 """Lanes handed out per partition, cause and tick: bounds memory and a burst after an outage."""
 TELL_AGAIN_S = 15.0
 """How often the log tells of a trouble that lasts."""
+EXPIRE_EVERY = 60
+"""Between two looks for dead letters that are too old: so many ticks."""
+EXPIRE_LIMIT = 100
+"""Dead letters of a partition that are given up by one look."""
 LOOKS_KEPT = 240
 """How many looks at the line are remembered: those of two minutes and more. In a line that takes longer, a
 lost turn is found when others of its partition have overtaken it."""
@@ -74,7 +78,8 @@ class DueTimer:
     """Looks every `interval_s`, on a thread of its own.
 
     `waiting`: how many messages there are in each of the broker's queues. `announce` is called by every tick
-    first: what it raises ends the tick.
+    first: what it raises ends the tick. Dead letters older than
+    `dead_letter_ttl_s` are given up; None: never.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class DueTimer:
         waiting: Callable[[], Mapping[QueueName, int]],
         interval_s: float,
         announce: Callable[[], None] = lambda: None,
+        dead_letter_ttl_s: float | None = None,
     ) -> None:
         self._store = store
         self._look = look
@@ -92,6 +98,8 @@ class DueTimer:
         self._waiting = waiting
         self._interval_s = interval_s
         self._announce = announce
+        self._dead_letter_ttl_s = dead_letter_ttl_s
+        self._ticks = 0
         self._line = Line()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onelane-due", daemon=True)
@@ -112,6 +120,9 @@ class DueTimer:
         nothing is handed out but a lane for the next trial: a hundred thousand parked lanes stay quiet.
         """
         self._announce()
+        if self._dead_letter_ttl_s is not None and self._ticks % EXPIRE_EVERY == 0:
+            self._expire_dead(self._dead_letter_ttl_s)
+        self._ticks += 1
         gate = self._look()
         if gate.shut:
             return 0
@@ -125,6 +136,12 @@ class DueTimer:
             seqs[partition] = self._store.turn_counters(partition).seq
         self._line.note(seqs)
         return published
+
+    def _expire_dead(self, older_than_s: float) -> None:
+        older_than_ms = round(older_than_s * 1000)
+        gone = sum(self._store.expire_dead(one, older_than_ms, EXPIRE_LIMIT) for one in keyspace.PARTITIONS)
+        if gone:
+            log.info("dead letters given up for their age", count=gone, older_than_s=older_than_s)
 
     def _passed(self) -> dict[QueueName, Mapping[str, int]]:
         return {queue: self._line.passed(queue, count) for queue, count in self._waiting().items()}

@@ -58,6 +58,7 @@ from onelane_worker.lease import Heartbeat, Lease
 from onelane_worker.passage import Closed, Passage, clear
 from onelane_worker.payloads import (
     Unreadable,
+    accepted,
     batch_of,
     belief_of,
     error_json,
@@ -65,7 +66,7 @@ from onelane_worker.payloads import (
     journal_of,
     memory_of,
     problem_of,
-    to_json,
+    to_store,
 )
 from onelane_worker.performer import Performed, Performer, WriteRecord
 from onelane_worker.returning import give_back
@@ -147,6 +148,8 @@ def _serve(
             _Slice(deps, lease, observer).serve()
         except Fenced as fenced:  # somebody else has the lane: whatever is left is theirs
             log.warning("lane lost", lane=lane, detail=str(fenced))
+        finally:
+            accepted.cache_clear()  # nobody's words are kept in a process beyond their turn
     return None
 
 
@@ -370,7 +373,7 @@ class _Slice:
             wish, know, now_ms = attempt.wish, attempt.know, self._lease.now_ms()
             journal = journal_json(self._journal(wish, know, operation, now_ms, None))
         pointers = self._end.pointers(attempt.know.called())  # also if nobody lives to hear the answer
-        return WriteRecord(attempt.wish.ids, to_json(pointers), journal)
+        return WriteRecord(attempt.wish.ids, to_store(pointers), journal)
 
     def _digest(
         self, attempt: Attempt, operation: op.Operation, performed: Performed, handling: Handling
@@ -411,7 +414,7 @@ class _Slice:
             return self._end.bury(Reject("refused", problem), know)
         self._alone = frozenset(attempt.wish.ids)
         self._end.clear_open_write(know)
-        return replace(self._lease.grant, journal=None, belief=to_json(self._end.pointers(know)))
+        return replace(self._lease.grant, journal=None, belief=to_store(self._end.pointers(know)))
 
     def _denied(self, attempt: Attempt, operation: op.Operation, problem: op.Problem) -> Grant | None:
         """No attempt is counted, unless the line has run since the head was denied before: others may do it,

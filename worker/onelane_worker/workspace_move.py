@@ -24,7 +24,7 @@ from onelane import keyspace
 from onelane_worker.core.belief import ALL_MAIL, Memory
 from onelane_worker.core.operations import Workspace
 from onelane_worker.lanes.scripts import as_text
-from onelane_worker.payloads import to_json
+from onelane_worker.payloads import to_store
 from onelane_worker.presence import alive
 
 _CHUNK = 500
@@ -139,4 +139,4 @@ def _said_of_mail(stored: Any) -> str | None:
         said = Memory.model_validate_json(stored or "{}").consent.get(ALL_MAIL)
     except ValueError:  # of a newer form: a consent that cannot be read is kept for who can read it
         return str(as_text(stored))
-    return None if said is None else to_json(Memory(consent={ALL_MAIL: said}))
+    return None if said is None else to_store(Memory(consent={ALL_MAIL: said}))

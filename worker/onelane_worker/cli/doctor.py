@@ -131,7 +131,7 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
         gate = look(redis)
         findings.append(checkup.of_line(gate, line_words(gate)))
         findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
-        findings.append(checkup.of_dead_letters(redis))
+        findings.append(checkup.of_dead_letters(redis, settings))
         findings.append(of_workers(alive(redis)))
         return findings, on_record(redis)
 

@@ -65,6 +65,8 @@ class LaneSettings:
     memory_ttl_ms: int = 30 * DAY_MS
     status_ttl_ms: int = 7 * DAY_MS
     """Life of a done intent's record."""
+    unchanged_ttl_ms: int = 3_600_000
+    """The same for a bulk intent that changed nothing."""
     dedupe_ttl_ms: int = DAY_MS
     """Life of a dedupe key after its intent has ended."""
     answer_ttl_ms: int = 120_000

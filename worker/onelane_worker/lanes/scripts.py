@@ -9,6 +9,9 @@ from typing import Final
 
 from redis import Redis
 
+from onelane import keyspace
+from onelane.keyspace import BULK, INTERACTIVE
+
 NAMES: Final = (
     "claim",
     "renew",
@@ -20,6 +23,7 @@ NAMES: Final = (
     "replay",
     "discard",
     "scrub",
+    "tell",
     "due",
     "gate_ask",
     "gate_note",
@@ -59,3 +63,33 @@ def as_text(word: str | bytes | None) -> str:
     if word is None:
         return ""
     return word.decode() if isinstance(word, bytes) else word
+
+
+def lane_keys(lane: str, op: str) -> list[str]:
+    """KEYS of a script that serves one lane, as _common.lua names them."""
+    partition = keyspace.partition_of(lane)
+    return [
+        keyspace.lane(lane),
+        keyspace.queue(lane),
+        *_shared_keys(partition),
+        keyspace.intent_prefix(partition),
+        keyspace.answer(lane, op),
+        keyspace.belief(lane),
+        keyspace.memory(lane),
+        keyspace.dedupe_prefix(partition),
+        keyspace.dead(partition),
+        keyspace.changes(lane),
+        keyspace.ended(lane),
+        keyspace.history(lane),
+    ]
+
+
+def partition_keys(partition: str) -> list[str]:
+    """KEYS of the script that hands out due lanes."""
+    prefixes = [keyspace.lane_prefix(partition), keyspace.queue_prefix(partition)]
+    return [*prefixes, *_shared_keys(partition), keyspace.intent_prefix(partition)]
+
+
+def _shared_keys(partition: str) -> list[str]:
+    sent = [keyspace.sent(partition, queue) for queue in (INTERACTIVE, BULK)]
+    return [keyspace.due(partition), *sent, keyspace.counters(partition)]

@@ -6,7 +6,7 @@ caller from its token and a step number: a repeat with the same op changes nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from redis import Redis
@@ -38,7 +38,7 @@ from onelane_worker.lanes.model import (
     StillOpen,
     TurnCounters,
 )
-from onelane_worker.lanes.scripts import Scripts, as_text
+from onelane_worker.lanes.scripts import Scripts, as_text, lane_keys, partition_keys
 
 Arg = str | int
 Words = list[str]
@@ -104,20 +104,21 @@ class LaneStore:
         memory: Part,
         want_more: bool,
         check: Check | Keep | None = KEEP,
+        unchanged: Collection[str] = (),
     ) -> Settled:
         """End the intents `ended` (id, outcome JSON), head first; go on under the same lease, or release.
 
+        `unchanged`: ids of those whose status need not be told for as long as that of others.
         `check`: what the lane owes from now on; None: nothing any more. Clears journal and open write: all
         writes must have been answered. Raises `Fenced`.
         """
-        args: list[Arg] = [
-            *self._granting(),
-            int(want_more),
-            *self._knowledge(belief, memory),
-            self._limits.status_ttl_ms,
-        ]
-        pairs = [word for pair in ended for word in pair]
-        words = self._owned("settle", grant, op, [*args, *self._lives(), *_check(check), *pairs])
+        args: list[Arg] = [*self._granting(), int(want_more), *self._knowledge(belief, memory)]
+        owed, *when = _check(check)
+        told: list[Arg] = []
+        for id_, outcome in ended:
+            brief = id_ in unchanged
+            told += [id_, outcome, self._limits.unchanged_ttl_ms if brief else self._limits.status_ttl_ms]
+        words = self._owned("settle", grant, op, [*args, owed, *self._lives(), *when, *told])
         return answers.settled(grant, words)
 
     def postpone(
@@ -185,7 +186,7 @@ class LaneStore:
         """
         seen = [seen_empty.get(queue, 0) for queue in (INTERACTIVE, BULK)]
         args: list[Arg] = [limit, self._limits.lost_after_turns, *seen, self._limits.lane_idle_ttl_ms]
-        return answers.turns(self._scripts.run("due", _partition_keys(partition), args))
+        return answers.turns(self._scripts.run("due", partition_keys(partition), args))
 
     def turn_counters(self, partition: str) -> TurnCounters:
         """How far the turns of a partition have come."""
@@ -202,9 +203,9 @@ class LaneStore:
         pointer, versions = details
         return Leaf(owned=True, busy_until_ms=None, pointer=pointer or None, versions=versions or None)
 
-    def note_leaf(self, external_id: str, grant: Grant, versions: str, life_ms: int) -> bool:
+    def note_leaf(self, external_id: str, grant: Grant, versions: Part, life_ms: int) -> bool:
         """Remember what was applied, before the lock is given back. False: not yours, nothing stored."""
-        args: list[Arg] = [grant.lane, grant.fence, versions, life_ms]
+        args: list[Arg] = [grant.lane, grant.fence, _part(versions), life_ms]
         return self._scripts.run("leaf_note", [keyspace.external_id(external_id)], args)[0] == "ok"
 
     def give_leaf(self, external_id: str, grant: Grant, pointer: Part = KEEP) -> bool:
@@ -277,7 +278,7 @@ class LaneStore:
 
     # --- other lanes --------------------------------------------------------------------------------------
 
-    def revise_belief(self, lane: str, revise: Callable[[str], str]) -> None:
+    def revise_belief(self, lane: str, revise: Callable[[str], str | None]) -> None:
         """Change what a lane believes without holding it; not if there is nothing. Keeps the belief's life.
 
         A holder of that lane is not asked, and may store what it believes afterwards.
@@ -286,9 +287,12 @@ class LaneStore:
 
         def rewrite(pipe: Any) -> None:
             belief = pipe.get(key)
+            revised = None if belief is None else revise(belief)
             pipe.multi()
-            if belief is not None:
-                pipe.set(key, revise(belief), keepttl=True)
+            if revised is None:
+                pipe.delete(key)
+            else:
+                pipe.set(key, revised, keepttl=True)
 
         self._redis.transaction(rewrite, key)
 
@@ -327,22 +331,31 @@ class LaneStore:
         args: list[Arg] = [lane, intent_id, outcome, self._limits.status_ttl_ms, self._limits.answer_ttl_ms]
         return self._run("discard", lane, op, args)[0] == "ok"
 
+    def expire_dead(self, partition: str, older_than_ms: int, limit: int) -> int:
+        """Give up at most so many dead letters that were buried so long ago; how many there were.
+
+        Their receipts go on telling why they were rejected, as those that a person gives up.
+        """
+        letters = views.dead_before(self._redis, partition, older_than_ms, limit)
+        return sum(
+            self.discard(one.lane, one.id, f"expired:{one.id}", one.outcome or "{}") for one in letters
+        )
+
     def scrub(self, grant: Grant, outcome: str) -> None:
         """What is kept of a person beside belief and memory goes: the lane's dead letters (they end, with
-        `outcome`), errors and dedupe keys of ended intents, the history. Called again it finds nothing.
-        Raises `Fenced`."""
+        `outcome`), of ended intents their errors, dedupe keys and contacts, the history. Called again it
+        finds nothing. Raises `Fenced`."""
         lane = grant.lane
         dead = [id_ for id_, _ in views.dead_letters(self._redis, keyspace.partition_of(lane), 0)]
-        ids = list(dict.fromkeys([*dead, *views.told_of(self._redis, lane)]))
+        ids = list(dict.fromkeys([*dead, *views.ended_in(self._redis, lane)]))
         for start in range(0, max(len(ids), 1), _CHUNK):  # at least once: whoever is too late deletes nothing
             args: list[Arg] = [outcome, self._limits.status_ttl_ms, *ids[start : start + _CHUNK]]
             self._owned("scrub", grant, "scrub", args)
-        self._redis.delete(keyspace.history(lane))
 
     # --- inside -------------------------------------------------------------------------------------------
 
     def _run(self, name: str, lane: str, op: str, args: Sequence[Arg]) -> Words:
-        return self._scripts.run(name, _lane_keys(lane, op), args)
+        return self._scripts.run(name, lane_keys(lane, op), args)
 
     def _owned(self, name: str, grant: Grant, op: str, args: Sequence[Arg]) -> Words:
         words = self._run(name, grant.lane, op, [grant.lane, grant.token, grant.fence, *args])
@@ -370,29 +383,3 @@ def _check(check: Check | Keep | None) -> list[Arg]:
     if isinstance(check, Check):
         return [check.payload, check.id, check.delay_ms]
     return ["clear" if check is None else "keep", "", 0]
-
-
-def _lane_keys(lane: str, op: str) -> list[str]:
-    partition = keyspace.partition_of(lane)
-    return [
-        keyspace.lane(lane),
-        keyspace.queue(lane),
-        *_shared_keys(partition),
-        keyspace.intent_prefix(partition),
-        keyspace.answer(lane, op),
-        keyspace.belief(lane),
-        keyspace.memory(lane),
-        keyspace.dedupe_prefix(partition),
-        keyspace.dead(partition),
-        keyspace.changes(lane),
-    ]
-
-
-def _partition_keys(partition: str) -> list[str]:
-    prefixes = [keyspace.lane_prefix(partition), keyspace.queue_prefix(partition)]
-    return [*prefixes, *_shared_keys(partition), keyspace.intent_prefix(partition)]
-
-
-def _shared_keys(partition: str) -> list[str]:
-    sent = [keyspace.sent(partition, queue) for queue in (INTERACTIVE, BULK)]
-    return [keyspace.due(partition), *sent, keyspace.counters(partition)]

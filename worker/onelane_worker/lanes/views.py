@@ -63,10 +63,17 @@ def dead_letters(redis: Redis, partition: str, limit: int) -> list[tuple[str, in
     return [(as_text(id_), int(at)) for id_, at in found]
 
 
-def told_of(redis: Redis, lane: str) -> list[str]:
-    """Ids of the intents that the lane's history tells of."""
-    events = cast(Any, redis.lrange(keyspace.history(lane), 0, -1))
-    return [str(json.loads(as_text(event)).get("id")) for event in events]
+def dead_before(redis: Redis, partition: str, older_than_ms: int, limit: int) -> list[DeadLetter]:
+    """The oldest dead letters of a partition, of those that were buried so long ago."""
+    seconds, micros = cast(Any, redis.time())
+    until_ms = int(seconds) * 1000 + int(micros) // 1000 - older_than_ms
+    found = cast(Any, redis.zrangebyscore(keyspace.dead(partition), "-inf", until_ms, start=0, num=limit))
+    return dead_letters_of(redis, [as_text(id_) for id_ in found]) if found else []
+
+
+def ended_in(redis: Redis, lane: str) -> list[str]:
+    """What is kept of the lane's ended intents: of each its id, and after a blank its dedupe key's digest."""
+    return [as_text(one) for one in cast(Any, redis.zrange(keyspace.ended(lane), 0, -1))]
 
 
 def dead_letter(redis: Redis, intent_id: str) -> DeadLetter | None:

@@ -2,7 +2,8 @@
 --
 -- KEYS of a script that serves one lane (due, leaf_take and leaf_give name their own):
 --   1 lane hash   2 queue list   3 due   4 sent:interactive   5 sent:bulk   6 counters   7 intent prefix
---   8 answer key of this call    9 belief   10 memory   11 dedupe prefix   12 dead   13 changes
+--   8 answer key of this call    9 belief   10 memory   11 dedupe prefix   12 dead   13 changes   14 ended
+--   15 history
 --
 -- Lane hash: token, fence, until (ms)   the lease. An overdue token stays until somebody takes the lane over: that
 --                                       it is still there says that its holder never released. Who holds the token
@@ -12,6 +13,7 @@
 --            open, commit (ms)          the open write and when it can no longer commit
 --            journal                    a create that may be in flight or done
 --            blamed                     the token that was last taken for a dead holder's, and the intent charged for it
+--            scrubbed                   fence of the last erasure
 --            yields                     1: the waiting head steps aside for whoever comes next
 --            check, check_id, check_at  an intent of our own, to be put into the lane at its time, when it is empty
 -- Intent hash, besides what submit.lua writes: state, attempts, kills, next (ms), error; at the end kind, lane,
@@ -222,6 +224,16 @@ local function tell(words, token, fence)
   return words
 end
 
+-- What is kept of an ended intent, for as long as it is: its receipt, and its dedupe key. An erasure looks here.
+local function remember_end(id, dedupe, life_ms)
+  local until_ms = now + tonumber(life_ms)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[14], '-inf', text(now), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', KEYS[14], old)
+  end
+  redis.call('ZADD', KEYS[14], text(until_ms), dedupe and id .. ' ' .. dedupe or id)
+  redis.call('PEXPIRE', KEYS[14], text(math.max(tonumber(life_ms), redis.call('PTTL', KEYS[14]))))
+end
+
 -- An intent leaves the lane, compared by id; from now on its dedupe key lives on borrowed time.
 local function leave(lane, id, state, outcome, dedupe_ms)
   local intent = intents .. id
@@ -229,10 +241,12 @@ local function leave(lane, id, state, outcome, dedupe_ms)
   local readable, content = pcall(cjson.decode, known[1])
   redis.call('LREM', queue_key, 1, id)
   redis.call('HINCRBY', counters, 'pending', -1)
-  redis.call('HSET', intent, 'state', state, 'outcome', outcome, 'ended', text(now),
+  redis.call('HSET', intent, 'state', state, 'ended', text(now),
     'lane', lane, 'kind', readable and content.kind or 'unknown')
+  if outcome ~= '' then redis.call('HSET', intent, 'outcome', outcome) end
   redis.call('HDEL', intent, 'next')
   if known[2] then redis.call('PEXPIRE', KEYS[11] .. known[2], dedupe_ms) end
   if known[3] then redis.call('ZREM', KEYS[13], known[3] .. ':' .. id) end
+  return known[2]
 end
 

@@ -13,10 +13,11 @@ local intent = intents .. id
 local earlier = recall()
 if earlier then return earlier end
 
-local known = redis.call('HMGET', intent, 'state', 'lane')
+local known = redis.call('HMGET', intent, 'state', 'lane', 'dedupe')
 if known[1] ~= 'dead' or known[2] ~= lane then return remember({ 'gone' }, ARGV[5]) end
 redis.call('ZREM', KEYS[12], id)
 redis.call('HSET', intent, 'state', 'done', 'outcome', ARGV[3])
 redis.call('HDEL', intent, 'payload')
 redis.call('PEXPIRE', intent, ARGV[4])
+remember_end(id, known[3], ARGV[4])
 return remember({ 'ok' }, ARGV[5])
