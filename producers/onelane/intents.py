@@ -61,7 +61,15 @@ def _kind_is_required(schema: dict[str, Any]) -> None:
     schema["required"] = ["kind", *schema.get("required", [])]
 
 
-class _Base(BaseModel):
+class _Given(BaseModel):
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What was given, for `repr`, which ends up in logs and tracebacks: addresses masked."""
+        for name, value in super().__repr_args__():
+            if name in self.model_fields_set:
+                yield name, display.masked(value)
+
+
+class _Base(_Given):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=_kind_is_required
     )
@@ -85,12 +93,6 @@ class _Base(BaseModel):
                 super().__init__(**data)
             except ValidationError as error:
                 raise first_complaint(error) from None
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """What was given, for `repr`, which ends up in logs and tracebacks: addresses masked."""
-        for name, value in super().__repr_args__():
-            if name in self.model_fields_set:
-                yield name, display.masked(value)
 
     @property
     def address(self) -> str:
@@ -197,7 +199,7 @@ class ContactSync(_PersonFields):
         return self
 
 
-class FieldMap(BaseModel):
+class FieldMap(_Given):
     """Fields to write, as Intercom names them. Role, address, external id and consent are no fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

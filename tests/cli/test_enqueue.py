@@ -372,4 +372,6 @@ def test_a_rejection_is_a_negative_result(onelane: Onelane, known: dict[str, lis
 
     assert ended.code == 1
     assert ended.out.splitlines()[1] == "outcome   rejected, refused, 1 call: b***@example.test is odd"
+    told = onelane(*known["dead"], "--wait", "5", "--json").json["outcome"]["message"]
+    assert told == "b***@example.test is odd"
     assert "onelane dead show " in ended.err

@@ -26,7 +26,7 @@ from onelane import (
     json_schema,
     parse_intent,
 )
-from onelane.intents import KINDS
+from onelane.intents import KINDS, FieldMap
 
 ANN = "ann@example.test"
 MS = 1_800_000_000_000
@@ -246,6 +246,13 @@ def test_an_address_used_as_a_name_is_not_repeated() -> None:
 def test_repr_shows_what_was_given_and_masks_addresses() -> None:
     shown = repr(LeadCapture(email=ANN, external_id=ANN, name="Ann"))
     assert shown == "LeadCapture(email='a***@example.test', external_id='a***@example.test', name='Ann')"
+
+
+def test_repr_masks_addresses_in_every_depth() -> None:
+    fields = FieldMap(name=f"{ANN} or <{ANN}>", custom_attributes={"manager": ANN})
+    for shown in (repr(ContactUpsert(email=ANN, set=fields)), repr(fields), str(fields)):
+        assert ANN not in shown
+        assert "manager" in shown
 
 
 @pytest.mark.parametrize("data", [None, 3, "lead_capture", ["lead_capture"]])

@@ -203,7 +203,7 @@ def _wait(queue: ContactQueue, sent: Sequence[Sent], seconds: float) -> list[Sen
 def _print(sent: Sequence[Sent], as_json: bool, *, lines: bool, waited: bool) -> None:
     if as_json:
         for one in sent:
-            output.print_json(one.document(waited))
+            output.print_json(output.masked(one.document(waited)))
     elif not lines:
         _print_one(sent[0])
     elif len(sent) <= LISTED:
