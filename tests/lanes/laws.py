@@ -37,7 +37,9 @@ class Dump:
                 "hash": lambda key: pipe.hgetall(key),
                 "list": lambda key: pipe.lrange(key, 0, -1),
                 "zset": lambda key: pipe.zrange(key, 0, -1, withscores=True),
+                "set": lambda key: pipe.smembers(key),
                 "string": lambda key: pipe.get(key),
+                "none": lambda key: pipe.get(key),  # gone by now
             }[type_](key)
         found: list[Any] = pipe.execute()
         return found

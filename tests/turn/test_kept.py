@@ -6,11 +6,13 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
 import pytest
+from celery import Celery
 from redis import Redis
 from tests.lanes.laws import NO_END, Dump, check_nothing_empty
 
@@ -21,12 +23,15 @@ from onelane import (
     LeadCapture,
     NewsletterOptIn,
     NewsletterOptOut,
+    Outcome,
     ProductSignUp,
     keyspace,
 )
 from onelane.identity import digest, lane_id
 from onelane_worker.core.policy import Policy
+from onelane_worker.ending import Row
 from onelane_worker.history import History
+from onelane_worker.rows import KEPT_S, Rejected, RowEvents
 from onelane_worker.timer import DueTimer
 from onelane_worker.turn import serve
 
@@ -122,6 +127,19 @@ class TestErasure:
             (lane_id(ANN), "contact_sync", "nightly"),
         ):
             assert keyspace.dedupe(lane, kind, key) not in keys
+
+    def test_what_is_kept_to_be_told_again_to_flower_names_nobody(self) -> None:
+        """Another worker may erase the person: nobody would tell this one."""
+        now_s, rows = 0.0, RowEvents(Celery(set_as_current=False), clock=lambda: now_s)
+        row = Row(id="a" * 32, kind="lead_capture", lane=lane_id(ANN), who="a***@example.test", attempts=1)
+        rows.succeeded(row, Outcome(result="skipped"), 0.1, told=True)
+        rows.failed(replace(row, id="b" * 32), Rejected("refused"), told=True)
+        kept = "\n".join(_texts([rows._last]))
+        assert "a***@" not in kept
+        assert lane_id(ANN) not in kept
+        now_s = KEPT_S + 1
+        rows.failed(replace(row, id="c" * 32), Rejected("refused"), told=True)
+        assert list(rows._last) == ["c" * 32]
 
     def test_the_timeline_is_not_written_by_those_who_came_before(self, told: Told) -> None:
         """A turn tells what it did when it is over, and another turn may have erased the person by then."""

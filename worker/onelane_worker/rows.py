@@ -68,11 +68,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """The last event of a row, to be sent again."""
+    """The last event of a row, to be sent again. It names nobody: the person may be erased meanwhile."""
 
     ended_at: float
     event: str
-    row: Row
+    intent_id: str
     fields: dict[str, Any]
 
 
@@ -114,14 +114,14 @@ class RowEvents:
             self._again_at.pop(0)
             last = [one for one in self._last.values() if now - one.ended_at < KEPT_S]
         for one in last:
-            if not self._send(one.event, one.row, **one.fields):
+            if not self._send(one.event, one.intent_id, **one.fields):
                 return  # which is tried again later
 
     def started(self, row: Row) -> None:
         self.began(row.id)
         self._send(
             "task-received",
-            row,
+            row.id,
             name=TASK_PREFIX + row.kind,
             args=repr([row.lane]),
             kwargs=repr({"who": row.who}),
@@ -131,7 +131,7 @@ class RowEvents:
             root_id=row.id,
             parent_id=None,
         )
-        self._send("task-started", row)
+        self._send("task-started", row.id)
 
     def succeeded(self, row: Row, outcome: Outcome, runtime_s: float, *, told: bool = False) -> None:
         """`told`: by Celery; the event is only kept."""
@@ -142,25 +142,29 @@ class RowEvents:
         self._end("task-failed", row, told, exception=repr(rejected), traceback="")
 
     def retried(self, row: Row, why: str) -> None:
-        self._send("task-retried", row, exception=repr(Waiting(why)), traceback="")
+        self._send("task-retried", row.id, exception=repr(Waiting(why)), traceback="")
 
     def _end(self, event: str, row: Row, told: bool, **fields: Any) -> None:
         fields["timestamp"] = time.time()
+        now = self._clock()
         with self._lock:
-            self._last[row.id] = _Last(self._clock(), event, row, fields)
-            while len(self._last) > MOST_KEPT:
-                del self._last[next(iter(self._last))]
+            self._last[row.id] = _Last(now, event, row.id, fields)
+            while len(self._last) > MOST_KEPT or now - self._oldest().ended_at > KEPT_S:
+                del self._last[self._oldest().intent_id]
         if not told:
-            self._send(event, row, **fields)
+            self._send(event, row.id, **fields)
 
-    def _send(self, event: str, row: Row, **fields: Any) -> bool:
+    def _oldest(self) -> _Last:
+        return next(iter(self._last.values()))
+
+    def _send(self, event: str, intent_id: str, **fields: Any) -> bool:
         try:
             with self._lock:
                 if self._dispatcher is None:
                     self._dispatcher = self._app.events.Dispatcher(
                         self._app.connection_for_write(), hostname=self.hostname, buffer_while_offline=False
                     )
-                self._dispatcher.send(event, uuid=row.id, **fields)
+                self._dispatcher.send(event, uuid=intent_id, **fields)
         except Exception as error:  # a row less in Flower must not cost an intent
             log.warning("event not sent", event_type=event, problem=said(error))
             self.close()
