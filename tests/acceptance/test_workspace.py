@@ -40,6 +40,7 @@ def test_a_worker_of_another_workspace_does_not_start(
     )
     assert "onelane workspace move" in program.text
     assert "Traceback" not in program.text
+    assert " ready." not in program.text
     assert other.contacts() == []
     assert {one["path"] for one in other.requests()} == {"/me"}
 
