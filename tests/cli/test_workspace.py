@@ -10,10 +10,11 @@ from redis import Redis
 from onelane import keyspace
 from onelane.identity import lane_id
 from onelane_sandbox.client import SandboxControl
+from onelane_worker import workspace_move
 from onelane_worker.core.operations import Workspace
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.presence import Presence
-from onelane_worker.workspace import Record, note, on_record
+from onelane_worker.workspace import OtherWorkspace, Record, note, on_record
 
 from .helpers import Hand, Onelane
 
@@ -129,6 +130,22 @@ def test_a_move_that_was_cut_off_is_run_again(with_token: Onelane, valkey: Redis
 
     assert on_record(valkey) == Record(HERE)
     assert not valkey.exists(keyspace.belief(ANN))
+
+
+def test_no_worker_starts_in_the_middle_of_a_move(valkey: Redis) -> None:
+    """Nor after a move that was cut off: something of the former workspace may still be there."""
+    note(valkey, TRIAL)
+    valkey.set(keyspace.belief(ANN), "{}", px=60_000)
+
+    def cut_off(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workspace_move.move(valkey, HERE, cut_off)
+
+    for token in (TRIAL, HERE):
+        with pytest.raises(OtherWorkspace, match="has not ended"):
+            note(valkey, token)
 
 
 def test_nobody_may_be_at_work_during_a_move(with_token: Onelane, valkey: Redis, hand: Hand) -> None:
