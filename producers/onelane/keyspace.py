@@ -25,6 +25,7 @@ intent id in it: 16 partitions, and every script touches one slot of a Redis Clu
 | onelane:throttle            | string | until Intercom's window ends | ms until which nobody calls         |
 | onelane:calls…              | string | one window of 10 s           | calls made in it (library `limits`) |
 | onelane:breaker             | hash   | permanent while open         | why the line is stopped, next trial |
+| onelane:bulk                | hash   | permanent while stopped      | why bulk intents wait, next trial   |
 | onelane:epoch               | hash   | permanent                    | which server, since when (ms)       |
 | onelane:workspace           | hash   | permanent                    | id and name of Intercom's workspace |
 | onelane:workers             | zset   | permanent                    | worker → ms until it counts as gone |
@@ -51,11 +52,14 @@ BULK: Final[QueueName] = "bulk"
 QUEUES: Final[tuple[QueueName, ...]] = (INTERACTIVE, BULK)
 
 # Keys without a time to live, by the word after the hash tag; a test holds every other key to one.
-PERMANENT: Final = frozenset({"due", "sent", "counters", "dead", "breaker", "epoch", "workspace", "workers"})
+PERMANENT: Final = frozenset(
+    {"due", "sent", "counters", "dead", "breaker", "bulk", "epoch", "workspace", "workers"}
+)
 
 THROTTLE: Final = "onelane:throttle"
 CALLS: Final = "onelane:calls"
 BREAKER: Final = "onelane:breaker"
+BULK_BREAKER: Final = "onelane:bulk"
 EPOCH: Final = "onelane:epoch"
 WORKSPACE: Final = "onelane:workspace"
 WORKERS: Final = "onelane:workers"

@@ -12,7 +12,7 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane.identity import lane_id
-from onelane_worker.breaker import Breaker
+from onelane_worker.breaker import Breaker, BulkBreaker
 from onelane_worker.history import History, by_hand
 
 from .helpers import Hand, Onelane
@@ -187,6 +187,28 @@ def test_resume_starts_a_line_that_an_outage_stopped(onelane: Onelane, valkey: R
         "The line runs again; it was stopped for 10 min: unauthorized 401"
     )
     assert valkey.exists(keyspace.BREAKER) == 0
+
+
+def test_what_to_grant_to_a_token_is_told(onelane: Onelane, valkey: Redis) -> None:
+    problem = json.dumps({"class": "forbidden", "http_status": 403, "code": "forbidden"})
+    valkey.hset(keyspace.BREAKER, mapping={"state": "open", "next": 1, "problem": problem, "sort": "writes"})
+    assert 'grant its app "Write users and companies"' in " ".join(onelane("lanes").out.split())
+    assert "Write users and companies" in onelane("lanes", "--json").json["line"]["todo"]
+
+
+def test_bulk_intents_that_are_stopped_are_told_and_tried_by_a_resume(
+    onelane: Onelane, valkey: Redis
+) -> None:
+    problem = json.dumps({"class": "refused", "http_status": 400, "message": "no attribute plan"})
+    record = {"state": "open", "streak": 80, "next": 10**13, "since": 1, "problem": problem}
+    valkey.hset(keyspace.BULK_BREAKER, mapping=record)
+    assert re.search(r"Bulk intents are stopped since .*: refused 400", onelane("lanes").out)
+    assert onelane("lanes", "--json").json["bulk"]["why"]["message"] == "no attribute plan"
+
+    resumed = onelane("resume")
+    assert resumed.out.startswith("Bulk intents are tried again now; they were stopped for ")
+    bulk = BulkBreaker(valkey, rejections=20, pause_ms=60_000)
+    assert [bulk.ask().word for _ in range(2)] == ["trial", "open"]
 
 
 def test_after_a_resume_a_parked_lane_does_not_wait_for_its_time(

@@ -527,6 +527,21 @@ TROUBLE = (
         ),
     ),
     Row(
+        "A bad import fills no dead letters",
+        (
+            broken(
+                "tests/turn/test_bulk.py::TestARenamedAttribute::test_fills_no_dead_letters_and_goes_on_by_itself_once_it_is_mended",
+                "every bulk intent is rejected on its own",
+                (_TURN, "if self._bulk.rejected(problem, error_json(problem)):", "if False:"),
+            ),
+            broken(
+                "tests/turn/test_bulk.py::TestARenamedAttribute::test_a_sign_up_of_somebody_whose_sync_waits_is_not_held",
+                "whoever comes behind a sync that waits, waits",
+                (_TURN, "yields=self._bulk_gate.shut,", "yields=False,"),
+            ),
+        ),
+    ),
+    Row(
         "A Redis that may have lost a moment is not believed",
         (
             broken(

@@ -170,3 +170,35 @@ def test_an_unreadable_payload_stops_no_other_lane(bench: Bench, caplog: pytest.
 
     assert [turn.lane for turn in turns] == [lane_id(NEIGHBOURS[0])]
     assert bad in caplog.text
+
+
+class TestWhileBulkIntentsAreStopped:
+    @pytest.fixture
+    def due(self, bench: Bench) -> list[str]:
+        """Lanes whose time has come: six of bulk intents, and last one of an interactive intent."""
+        emails = NEIGHBOURS[:7]
+        for number, email in enumerate(emails):
+            queue = BULK if number < 6 else INTERACTIVE
+            turn = bench.submit(email=email, queue=queue)
+            grant = bench.ask(seq=turn.seq, queue=queue, lane=lane_id(email))
+            bench.postpone(grant, f"op{number}", number)  # type: ignore[arg-type]
+        bench.elapse(1_000)
+        return [lane_id(email) for email in emails]
+
+    def test_their_lanes_are_put_off_and_those_behind_them_handed_out(
+        self, bench: Bench, due: list[str]
+    ) -> None:
+        at_ms = bench.now_ms() + 15_000
+        turns = [turn for _ in range(4) for turn in bench.store.hand_out(PARTITION, 2, {}, bulk=(0, at_ms))]
+        assert [turn.lane for turn in turns] == due[6:]
+        assert bench.store.hand_out(PARTITION, 100, {}, bulk=(0, at_ms)) == []
+
+    def test_one_of_them_is_tried(self, bench: Bench, due: list[str]) -> None:
+        turns = bench.store.hand_out(PARTITION, 100, {}, bulk=(1, bench.now_ms()))
+        assert [turn.lane for turn in turns] == [due[0], due[6]]
+
+    def test_afterwards_all_are_handed_out(self, bench: Bench, due: list[str]) -> None:
+        bench.store.hand_out(PARTITION, 100, {}, bulk=(0, bench.now_ms() + 15_000))
+        bench.elapse(16_000)
+        turns = bench.store.hand_out(PARTITION, 100, {})
+        assert sorted(turn.lane for turn in turns) == sorted(due[:6])

@@ -20,7 +20,7 @@ from tests.promise.report import Report
 
 from onelane import Outcome, Receipt, keyspace
 from onelane_sandbox.rules import Request, Sandbox
-from onelane_worker.breaker import Breaker
+from onelane_worker.breaker import Breaker, BulkBreaker
 from onelane_worker.core import operations as op
 from onelane_worker.intercom.limiter import Limiter
 from onelane_worker.intercom.wire import to_reply, to_request
@@ -117,13 +117,19 @@ class Days(World):
             breaker=Breaker(
                 redis, calls=settings.breaker_calls, lanes=settings.breaker_lanes, pause_ms=pause_ms
             ),
+            bulk=BulkBreaker(redis, rejections=settings.bulk_rejections, pause_ms=pause_ms),
             performer=performer,
             policy=policy(settings),
             timing=timing(settings),
             clock=time.time,
         )
         self.timer = DueTimer(
-            self.store, self.deps.breaker.look, self.broker.turns.append, self._waiting, LOOK_S
+            self.store,
+            self.deps.breaker.look,
+            self.broker.turns.append,
+            self._waiting,
+            LOOK_S,
+            look_bulk=lambda: self.deps.bulk.look(),  # type: ignore[union-attr]
         )
         self.receipts: list[tuple[Receipt, Planned]] = []
 

@@ -18,7 +18,7 @@ from onelane import ContactQueue, Outcome, Receipt, keyspace
 from onelane.settings import QueueSettings
 from onelane.turns import Turn
 from onelane_sandbox.rules import Request, Sandbox
-from onelane_worker.breaker import Breaker
+from onelane_worker.breaker import Breaker, BulkBreaker
 from onelane_worker.core import operations as op
 from onelane_worker.core.policy import Policy
 from onelane_worker.ending import Row
@@ -147,6 +147,7 @@ class World:
         self.deps = Dependencies(
             store=self.store,
             breaker=Breaker(redis, calls=5, lanes=3, pause_ms=breaker_pause_ms),
+            bulk=BulkBreaker(redis, rejections=5, pause_ms=breaker_pause_ms),
             performer=performer,
             heartbeat=Heartbeat(self.store, 1.5, 120),
             publish=lambda turn: self.broker.turns.append(turn),

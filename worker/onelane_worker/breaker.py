@@ -20,6 +20,7 @@ import structlog
 from redis import Redis
 
 from onelane import keyspace
+from onelane.identity import digest
 from onelane_worker.core import operations as op
 from onelane_worker.lanes.scripts import Scripts, as_text
 
@@ -66,6 +67,8 @@ class Gate:
 class Breaker:
     """The shared record. Methods raise redis-py's errors."""
 
+    _key = keyspace.BREAKER
+
     def __init__(self, redis: Redis, *, calls: int, lanes: int, pause_ms: int) -> None:
         self._redis = redis
         self._scripts = Scripts(redis)
@@ -75,13 +78,13 @@ class Breaker:
 
     def ask(self) -> Gate:
         """May this turn call Intercom? Taking the trial is part of the question; `untold` gives it back."""
-        word, next_ms, problem = self._scripts.run("breaker_ask", [keyspace.BREAKER], [self._pause_ms])
+        word, next_ms, problem = self._scripts.run("breaker_ask", [self._key], [self._pause_ms])
         return Gate(cast(Word, word), int(next_ms), problem)
 
     def look(self) -> Gate:
         """How it stands, without taking a trial: `trial` means that one is due."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(keyspace.BREAKER, "state", "next", "problem", "since", "sort")
+            pipe.hmget(self._key, "state", "next", "problem", "since", "sort")
             pipe.time()
             (state, next_ms, problem, since, sort), (seconds, micros) = pipe.execute()
         if not state:
@@ -95,12 +98,12 @@ class Breaker:
 
     def pause(self, reason: str) -> None:
         """A person stops the line; `reason` is shown to others."""
-        self._redis.hset(keyspace.BREAKER, mapping={"state": "paused", "problem": reason})
-        self._redis.persist(keyspace.BREAKER)
+        self._redis.hset(self._key, mapping={"state": "paused", "problem": reason})
+        self._redis.persist(self._key)
 
     def resume(self) -> bool:
         """A person starts the line, whatever had stopped it. False if it was not stopped."""
-        return bool(self._redis.delete(keyspace.BREAKER))
+        return bool(self._redis.delete(self._key))
 
     def tell(
         self, lane: str, operation: op.Operation, reply: op.Reply, problem_json: str, gate: Gate
@@ -122,8 +125,40 @@ class Breaker:
 
     def _tell(self, word: str, lane: str, sort: Sort, problem_json: str) -> tuple[Word, bool]:
         args: list[str | int] = [word, lane, self._calls, self._lanes, self._pause_ms, STREAK_LIFE_MS]
-        said, changed = self._scripts.run("breaker_tell", [keyspace.BREAKER], [*args, problem_json, sort])
+        said, changed = self._scripts.run("breaker_tell", [self._key], [*args, problem_json, sort])
         return cast(Word, said), changed == "1"
+
+
+class BulkBreaker(Breaker):
+    """The same for bulk intents alone: when most of them are rejected for one reason, it is not theirs.
+
+    A re-sync whose attribute was renamed would fill the dead letters; instead the bulk class waits, with the
+    reason, until it is mended. While it is stopped no bulk intent becomes a dead letter by Intercom's word:
+    one at a time is tried, and several in a row that are written start the class again.
+    """
+
+    _key = keyspace.BULK_BREAKER
+
+    def __init__(self, redis: Redis, *, rejections: int, pause_ms: int) -> None:
+        super().__init__(redis, calls=1, lanes=1, pause_ms=pause_ms)
+        self._rejections = rejections
+
+    def rejected(self, problem: op.Problem, problem_json: str) -> bool:
+        """A bulk intent was rejected. True: it is one of too many, and is not to become a dead letter."""
+        return self._count("rejected", digest(f"{problem.code}\n{problem.message}"), problem_json)
+
+    def written(self) -> bool:
+        """A bulk intent was written. Returns whether the class is stopped still."""
+        return self._count("written", "", "")
+
+    def _count(self, word: str, said: str, problem_json: str) -> bool:
+        args: list[str | int] = [word, said, self._rejections, self._pause_ms, STREAK_LIFE_MS, problem_json]
+        stands, changed = self._scripts.run("bulk_tell", [self._key], args)
+        if changed == "1" and stands == "open":
+            log.warning("bulk intents are stopped: too many were rejected alike", why=problem_json)
+        elif changed == "1":
+            log.info("bulk intents run again")
+        return stands == "open"
 
 
 def says_something(operation: op.Operation, reply: op.Reply, gate: Gate) -> bool:

@@ -182,6 +182,13 @@ def of_line(gate: Gate, words: str) -> Finding:
     return Finding("line", "ok", "running")
 
 
+def of_bulk(gate: Gate, words: str) -> Iterator[Finding]:
+    """Are bulk intents stopped? Nothing to say if not."""
+    if gate.stopped:
+        todo = "Too many were rejected alike: mend what they bring. They run again by themselves after that."
+        yield Finding("bulk", "bad", words, todo)
+
+
 def of_lanes(found: Survey, limits: QueueSettings) -> Iterator[Finding]:
     """Stranded lanes, and how full the queue is."""
     stranded = [one for one in found.lanes if one.why == "stranded"]

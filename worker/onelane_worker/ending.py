@@ -282,7 +282,7 @@ class Endings:
         if not unknown:
             self._leaf.give()
         memory: Part = KEEP
-        if yields:  # who waits for a second look has spoken already
+        if yields and state != "parked":  # who waits for a second look has spoken already
             memory = to_store(remembered(attempt.memory, attempt.wish, False, self._policy, now_ms))
         due_ms = self._store.postpone(
             self._lease.grant,

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from onelane import keyspace, turns
 from onelane.keyspace import QueueName
 from onelane.turns import TASK_PREFIX, Turn
-from onelane_worker.breaker import Breaker
+from onelane_worker.breaker import Breaker, BulkBreaker
 from onelane_worker.core.policy import Policy
 from onelane_worker.epoch import Epochs
 from onelane_worker.history import History
@@ -107,6 +107,12 @@ class Services:
         )
 
     @cached_property
+    def bulk(self) -> BulkBreaker:
+        settings = self.settings
+        pause_ms = _ms(settings.parked_retry_s)
+        return BulkBreaker(self.redis, rejections=settings.bulk_rejections, pause_ms=pause_ms)
+
+    @cached_property
     def gateway(self) -> OwnGateway:
         return OwnGateway(Gateway(self.settings), self.redis, self.end_worker)
 
@@ -135,6 +141,7 @@ class Services:
         return Dependencies(
             store=self.store,
             breaker=self.breaker,
+            bulk=self.bulk,
             performer=performer,
             heartbeat=Heartbeat(self.store, settings.renew_s, settings.max_hold_s),
             publish=self.publish,
@@ -167,6 +174,7 @@ class Services:
             self.settings.due_interval_s,
             self.announce,
             self.settings.dead_letter_ttl_s,
+            self.bulk.look,
         )
 
     def announce(self) -> None:

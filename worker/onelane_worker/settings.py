@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     parked_retry_s: float = Field(15, gt=0, description="How often a stopped line is tried again")
     breaker_calls: int = Field(5, ge=1, description="Failures in a row that stop the line")
     breaker_lanes: int = Field(3, ge=1, description="Lanes that must be among them")
+    bulk_rejections: int = Field(
+        20, ge=1, description="Bulk intents rejected alike that stop all of them; four written take one back"
+    )
     max_kills: int = Field(3, ge=1, description="Killed workers until an intent is a dead letter")
     due_interval_s: float = Field(0.5, gt=0, description="How often a worker looks for due lanes")
     lost_after_turns: int = Field(64, ge=1, description="A turn overtaken by this many is lost")

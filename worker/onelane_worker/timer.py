@@ -17,7 +17,7 @@ from itertools import pairwise
 import structlog
 
 from onelane import keyspace
-from onelane.keyspace import QueueName
+from onelane.keyspace import BULK, QueueName
 from onelane.turns import Turn
 from onelane_worker.breaker import Gate
 from onelane_worker.lanes.store import LaneStore
@@ -78,8 +78,8 @@ class DueTimer:
     """Looks every `interval_s`, on a thread of its own.
 
     `waiting`: how many messages there are in each of the broker's queues. `announce` is called by every tick
-    first: what it raises ends the tick. Dead letters older than
-    `dead_letter_ttl_s` are given up; None: never.
+    first: what it raises ends the tick. Dead letters older than `dead_letter_ttl_s` are given up; None:
+    never. `look_bulk`: how the class of bulk intents stands.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class DueTimer:
         interval_s: float,
         announce: Callable[[], None] = lambda: None,
         dead_letter_ttl_s: float | None = None,
+        look_bulk: Callable[[], Gate] = Gate,
     ) -> None:
         self._store = store
         self._look = look
@@ -100,6 +101,9 @@ class DueTimer:
         self._announce = announce
         self._dead_letter_ttl_s = dead_letter_ttl_s
         self._ticks = 0
+        self._look_bulk = look_bulk
+        self._bulk: tuple[int, int] | None = None
+        """While bulk intents are stopped: how many of their lanes to hand out, and when the next is tried."""
         self._line = Line()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onelane-due", daemon=True)
@@ -126,6 +130,8 @@ class DueTimer:
         gate = self._look()
         if gate.shut:
             return 0
+        bulk = self._look_bulk()
+        self._bulk = (int(bulk.word == "trial"), bulk.next_ms) if bulk.stopped else None
         passed = self._passed()
         if gate.word == "trial":
             partitions = random.sample(keyspace.PARTITIONS, len(keyspace.PARTITIONS))
@@ -148,7 +154,9 @@ class DueTimer:
 
     def _hand_out(self, partition: str, passed: Mapping[QueueName, Mapping[str, int]], limit: int) -> int:
         here = {queue: seqs[partition] for queue, seqs in passed.items() if partition in seqs}
-        turns = self._store.hand_out(partition, limit, here)
+        turns = self._store.hand_out(partition, limit, here, self._bulk)
+        if self._bulk is not None and any(turn.queue == BULK for turn in turns):
+            self._bulk = (0, self._bulk[1])
         for turn in turns:
             self._publish(turn)
         return len(turns)

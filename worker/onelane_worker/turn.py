@@ -26,9 +26,9 @@ import structlog
 from celery.utils.time import get_exponential_backoff_interval
 from redis import RedisError
 
-from onelane.keyspace import QueueName
+from onelane.keyspace import BULK, QueueName
 from onelane.turns import Turn
-from onelane_worker.breaker import Breaker, Gate, says_something
+from onelane_worker.breaker import Breaker, BulkBreaker, Gate, says_something
 from onelane_worker.core import moving
 from onelane_worker.core import operations as op
 from onelane_worker.core.doubts import as_journal
@@ -73,6 +73,8 @@ from onelane_worker.returning import give_back
 from onelane_worker.stopping import Stop
 
 log = structlog.get_logger(__name__)
+ALIKE = frozenset({"refused", "forbidden", "unknown_subscription_type"})
+"""Reasons that many intents may share: what they bring is at fault, and not whom they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Dependencies:
     publish: Callable[[Turn], None]
     policy: Policy
     timing: Timing
+    bulk: BulkBreaker | None = None
+    """None: bulk intents are never stopped on their own."""
     epoch_ms: Callable[[], int | None] = lambda: None
     """When Redis last may have lost a moment, on its own clock; None: never."""
     clock: Callable[[], float] = time.monotonic
@@ -145,7 +149,7 @@ def _serve(
     lease = Lease(claimed, asked_at, deps.timing.lease_s, deps.clock)
     with deps.heartbeat.hold(lease):
         try:
-            _Slice(deps, lease, observer).serve()
+            _Slice(deps, lease, observer, deps.bulk if queue == BULK else None).serve()
         except Fenced as fenced:  # somebody else has the lane: whatever is left is theirs
             log.warning("lane lost", lane=lane, detail=str(fenced))
         finally:
@@ -165,8 +169,13 @@ class _Slice:
 
     _journal = staticmethod(as_journal)
 
-    def __init__(self, deps: Dependencies, lease: Lease, observer: Observer) -> None:
+    def __init__(
+        self, deps: Dependencies, lease: Lease, observer: Observer, bulk: BulkBreaker | None
+    ) -> None:
         self._deps = deps
+        self._bulk = bulk
+        """Set if only bulk intents wait here."""
+        self._bulk_gate = Gate()
         self._lease = lease
         self._until = deps.clock() + deps.timing.slice_s
         self._alone: frozenset[str] = frozenset()
@@ -195,7 +204,9 @@ class _Slice:
             grant = self._one_wish(grant)
             if self._gate.word == "trial":
                 self._deps.breaker.untold()
-            self._gate = Gate()
+            if self._bulk is not None and self._bulk_gate.word == "trial":
+                self._bulk.untold()
+            self._gate, self._bulk_gate = Gate(), Gate()
 
     # ── fold ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,6 +238,9 @@ class _Slice:
         if isinstance(wish, Superseded):
             return self._end.supersede(wish, know)
         attempt = Attempt(wish, know, memory)
+        self._bulk_gate = self._bulk.ask() if self._bulk is not None else Gate()
+        if self._bulk_gate.shut:
+            return self._park(attempt, op.Problem("bulk_stopped", message="bulk intents are stopped"))
         self._gate = self._deps.breaker.ask()
         self._is_trial = self._gate.word == "trial"
         if self._gate.shut:
@@ -330,6 +344,7 @@ class _Slice:
         if performed.asked and not isinstance(operation, op.ListTypes):
             attempt.know = attempt.know.called()
         self._end.made.append(Made.of(operation, performed.reply, self._deps.clock() - asked_at))
+        self._note_written(operation, performed.reply)
         handling = handle(operation, performed.reply)
         stopped = not isinstance(handling, ProbeFirst) and self._stops_the_line(operation, performed.reply)
         if isinstance(performed.reply, op.Unknown) and not stopped:
@@ -346,6 +361,13 @@ class _Slice:
         lane = self._lease.grant.lane
         self._gate = self._deps.breaker.tell(lane, operation, reply, problem, self._gate)
         return self._gate.shut
+
+    def _note_written(self, operation: op.Operation, reply: op.Reply) -> None:
+        """Intercom takes what bulk intents bring; of interest only if some were rejected lately."""
+        if self._bulk is None or self._bulk_gate.word == "closed":
+            return
+        if isinstance(operation, (op.Create, op.Update)) and isinstance(reply, op.Found):
+            self._bulk_gate = Gate("open" if self._bulk.written() else "closed")
 
     def _perform(self, attempt: Attempt, operation: op.Operation) -> Performed:
         performer, lease = self._deps.performer, self._lease
@@ -403,7 +425,7 @@ class _Slice:
             case Blame(problem=problem):
                 return _Ended(self._blame(attempt, problem))
             case GiveUp(reason=reason, problem=problem):
-                return _Ended(self._end.bury(Reject(reason, problem), attempt.know))
+                return _Ended(self._reject(attempt, Reject(reason, problem), attempt.know))
 
     # ── not now, or not so ────────────────────────────────────────────────────────────────────────────────
 
@@ -411,10 +433,20 @@ class _Slice:
         """R95: nothing was written. A fold goes again one by one, so that only the guilty one is blamed."""
         know = replace(attempt.know, journal=None)
         if len(attempt.wish.members) == 1:
-            return self._end.bury(Reject("refused", problem), know)
+            return self._reject(attempt, Reject("refused", problem), know)
         self._alone = frozenset(attempt.wish.ids)
         self._end.clear_open_write(know)
         return replace(self._lease.grant, journal=None, belief=to_store(self._end.pointers(know)))
+
+    def _reject(self, attempt: Attempt, verdict: Reject, know: Knowledge) -> Grant | None:
+        """A dead letter by Intercom's word; a bulk intent waits instead, if too many are rejected alike."""
+        problem = verdict.problem
+        if self._bulk is not None and problem is not None and verdict.reason in ALIKE:
+            if self._bulk.rejected(problem, error_json(problem)):
+                self._bulk_gate = Gate("open")
+                attempt.know = know
+                return self._park(attempt, problem)
+        return self._end.bury(verdict, know)
 
     def _denied(self, attempt: Attempt, operation: op.Operation, problem: op.Problem) -> Grant | None:
         """No attempt is counted, unless the line has run since the head was denied before: others may do it,
@@ -491,6 +523,7 @@ class _Slice:
             problem,
             counted=counted,
             may_commit=may_commit,
+            yields=self._bulk_gate.shut,  # an interactive intent that comes here is served
             forgiven=forgiven,
         )
 

@@ -120,7 +120,7 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
     """What Redis tells, and which workspace the queue belongs to."""
     from onelane_worker import doctor as checkup
     from onelane_worker.cli.config import open_redis
-    from onelane_worker.cli.survey import line_words, look
+    from onelane_worker.cli.survey import bulk_words, line_words, look, look_bulk
     from onelane_worker.finding import of_workers
     from onelane_worker.lanes.survey import survey
     from onelane_worker.presence import alive
@@ -130,6 +130,8 @@ def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding],
         findings = [*checkup.of_redis(redis, settings)]
         gate = look(redis)
         findings.append(checkup.of_line(gate, line_words(gate)))
+        bulk = look_bulk(redis)
+        findings += checkup.of_bulk(bulk, bulk_words(bulk))
         findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
         findings.append(checkup.of_dead_letters(redis, settings))
         findings.append(of_workers(alive(redis)))

@@ -39,9 +39,9 @@ def lanes(
     from onelane_worker.lanes.survey import survey
 
     with open_redis() as redis:
-        gate = look(redis)
+        gate, bulk = look(redis), look_bulk(redis)
         found = survey(redis, stopped=gate.stopped)
-    page = _page(found, gate, limit)
+    page = _page(found, gate, bulk, limit)
     if as_json:
         output.print_json(page)
     else:
@@ -75,21 +75,27 @@ def pause(
 def resume(as_json: AsJson = False) -> None:
     """Start the line again, whatever had stopped it. Parked lanes are offered at once.
 
-    If Intercom is still away, a few failed calls stop it once more.
+    If Intercom is still away, a few failed calls stop it again. Bulk intents that are stopped because too
+    many were rejected alike are tried at once, one by one; they all run again when that goes well.
     """
     from onelane_worker.cli.config import open_redis
     from onelane_worker.lanes.waking import offer_parked
 
     with open_redis() as redis:
-        gate = look(redis)
+        gate, bulk = look(redis), look_bulk(redis)
         _breaker(redis).resume()
+        if bulk.stopped:
+            _bulk_breaker(redis).untold()
         offered = offer_parked(redis)
     if as_json:
-        output.print_json({"line": "running", "was": _LINE[gate.word], "offered": offered})
+        tried = {"bulk": "tried"} if bulk.stopped else {}
+        output.print_json({"line": "running", "was": _LINE[gate.word], **tried, "offered": offered})
         return
-    if not gate.stopped:
+    if bulk.stopped:
+        output.tell(f"Bulk intents are tried again now; they were {bulk_words(bulk, over=True)}.")
+    elif not gate.stopped:
         output.tell("The line was not stopped.")
-    else:
+    if gate.stopped:
         output.tell(f"The line runs again; it was {_line_words(line_of(gate), over=True)}.")
     if offered:
         output.tell(f"{output.many(offered, 'parked lane')} {'is' if offered == 1 else 'are'} served now.")
@@ -105,6 +111,23 @@ def look(redis: Redis) -> Gate:
     """How the line stands."""
     gate: Gate = _breaker(redis).look()
     return gate
+
+
+def _bulk_breaker(redis: Redis) -> Any:
+    from onelane_worker.breaker import BulkBreaker
+
+    return BulkBreaker(redis, rejections=1, pause_ms=1)
+
+
+def look_bulk(redis: Redis) -> Gate:
+    """How the class of bulk intents stands."""
+    gate: Gate = _bulk_breaker(redis).look()
+    return gate
+
+
+def bulk_words(gate: Gate, *, over: bool = False) -> str:
+    """The class of bulk intents for people."""
+    return _line_words(line_of(gate), over=over)
 
 
 def line_of(gate: Gate) -> dict[str, Any]:
@@ -158,11 +181,12 @@ def _next_trial(at_ms: int | None) -> str:
     return f"; tried again {output.when(left_s)}" if left_s > 0 else "; the next trial is due"
 
 
-def _page(found: Survey, gate: Gate, limit: int) -> dict[str, Any]:
+def _page(found: Survey, gate: Gate, bulk: Gate, limit: int) -> dict[str, Any]:
     by_age = sorted(found.lanes, key=lambda one: one.since_ms)
     by_length = sorted(found.lanes, key=lambda one: (-one.waiting, one.since_ms))
     return {
         "line": line_of(gate),
+        "bulk": {name: value for name, value in line_of(bulk).items() if name != "todo"},
         "now_ms": found.now_ms,
         "lanes": len(found.lanes),
         "intents": found.pending,
@@ -210,6 +234,8 @@ def _why(one: Standing, error: dict[str, Any], now_ms: int) -> str:
             return "its turn is about to be handed out"
         case "parked" if error.get("class") in ("open", "paused"):
             return "waits until the line runs again"
+        case "parked" if error.get("class") == "bulk_stopped":
+            return "waits until bulk intents run again"
     said = output.error_words(error) if error else ""
     again = f"; again {until}" if one.until_ms is not None and one.until_ms > now_ms else ""
     return f"{said or one.why}{again}"
@@ -235,6 +261,10 @@ def _show(page: dict[str, Any]) -> None:
         output.tell(
             "It runs again with the first call that succeeds; `onelane resume` does not wait for that."
         )
+    if page["bulk"]["state"] != "running":
+        words = f"Bulk intents are {_line_words(page['bulk'])}."
+        output.tell(f"{words} Too many were rejected alike: mend what they bring.", style="bold yellow")
+        output.tell("They run again when some in a row are written; `onelane resume` tries at once.")
     if not page["lanes"]:
         output.tell("No intent waits.")
         return

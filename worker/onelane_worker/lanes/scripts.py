@@ -35,6 +35,7 @@ NAMES: Final = (
     "contact_note",
     "breaker_ask",
     "breaker_tell",
+    "bulk_tell",
     "epoch",
 )
 

@@ -179,13 +179,21 @@ class LaneStore:
 
     # --- the timer ----------------------------------------------------------------------------------------
 
-    def hand_out(self, partition: str, limit: int, seen_empty: Mapping[QueueName, int]) -> list[Turn]:
+    def hand_out(
+        self,
+        partition: str,
+        limit: int,
+        seen_empty: Mapping[QueueName, int],
+        bulk: tuple[int, int] | None = None,
+    ) -> list[Turn]:
         """Turns to publish: for lanes that are due, and for those whose turn was lost. `limit` is per cause.
 
         `seen_empty`: for a broker queue found empty, its `turn_counters().seq` read before that look.
+        `bulk`: their class is stopped: how many of their lanes to hand out, and when (ms) the next is tried.
         """
         seen = [seen_empty.get(queue, 0) for queue in (INTERACTIVE, BULK)]
-        args: list[Arg] = [limit, self._limits.lost_after_turns, *seen, self._limits.lane_idle_ttl_ms]
+        limits = self._limits
+        args: list[Arg] = [limit, limits.lost_after_turns, *seen, limits.lane_idle_ttl_ms, *(bulk or (-1, 0))]
         return answers.turns(self._scripts.run("due", partition_keys(partition), args))
 
     def turn_counters(self, partition: str) -> TurnCounters:

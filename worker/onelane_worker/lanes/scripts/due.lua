@@ -4,18 +4,32 @@
 -- ARGV  1 most lanes to look at per range   2 turns that must have overtaken a lost one
 --       3, 4 seq of the interactive and of the bulk queue as read before that queue was seen empty (0: not seen)
 --       5 life of an idle lane (ms)
+--       6 most lanes of bulk intents to hand out, -1: any number   7 when the next of them may be tried (ms)
 --
 -- Result, flat, for each turn to publish: lane, seq, queue, head id, attempts, payload
 --
 -- Law: handing out and re-arming are one step: a lane moves from `due` to `sent`, or to a new seq, so two timers
 -- never hand out one lane. A living lease is left alone, and an overdue token in place: claim must see it. A turn
--- that waits in a long queue is not lost: only later turns of its own queue can overtake it.
+-- that waits in a long queue is not lost: only later turns of its own queue can overtake it. While bulk intents are
+-- stopped their lanes are put off: by so much that no more of them come up than are looked at in the meantime.
 
 local most, words = ARGV[1], {}
 
 local function give(lane)
   local turn = send(lane, queue_key .. lane)
   words = append(append(append(words, { lane }), turn), { redis.call('HGET', intents .. turn[3], 'payload') })
+end
+
+local bulk_left, bulk_at = tonumber(ARGV[6]), tonumber(ARGV[7])
+
+local function put_off(lane)
+  if bulk_left < 0 or class_of(queue_key .. lane) ~= 'bulk' then return false end
+  bulk_left = bulk_left - 1
+  if bulk_left >= 0 then return false end
+  bulk_left = 0
+  local wait = math.max(bulk_at - now, 1000) * math.max(1, redis.call('ZCARD', due) / tonumber(most))
+  redis.call('ZADD', due, text(now + wait), lane)
+  return true
 end
 
 -- Nothing waits: the lane need not be looked at.
@@ -46,7 +60,7 @@ for _, lane in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT
     if not begins_check(lane) then forget(lane) end
   elseif is_sent(lane) then
     redis.call('ZREM', due, lane)
-  else
+  elseif not put_off(lane) then
     give(lane)
   end
 end
