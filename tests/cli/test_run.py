@@ -127,16 +127,19 @@ def test_the_sandbox_serves_until_it_is_asked_to_stop(bare_env: None) -> None:
     options += ["--attribute", "plan", "--attribute", "seats:integer"]
     ann = {"email": "a@x.test", "custom_attributes": {"plan": "pro", "seats": 12}}
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        assert told["index_lag_s"] == 7
-        assert SandboxControl(told["url"], "other").call("GET", "/me")[0] == 401
-        sandbox = SandboxControl(told["url"], "secret")
-        assert sandbox.call("POST", "/contacts", ann)[0] == 200
-        sandbox.reset()
-        assert sandbox.call("POST", "/contacts", ann)[0] == 200  # attributes as at the start
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20) == (b"", b"")
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            assert told["index_lag_s"] == 7
+            assert SandboxControl(told["url"], "other").call("GET", "/me")[0] == 401
+            sandbox = SandboxControl(told["url"], "secret")
+            assert sandbox.call("POST", "/contacts", ann)[0] == 200
+            sandbox.reset()
+            assert sandbox.call("POST", "/contacts", ann)[0] == 200  # attributes as at the start
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=20) == (b"", b"")
+        finally:
+            process.kill()  # a test that failed must not wait for it
     assert process.returncode == 0
 
 

@@ -20,17 +20,20 @@ run(port=0, index_lag=7.0, seed=3, token="secret", on_ready=lambda url: print(ur
 def test_run_until_a_signal(sign):
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert SandboxControl(url, "other").call("GET", "/me")[0] == 401
-        control = SandboxControl(url, "secret")
-        assert control.call("POST", "/contacts", {"email": "ann@x.test"})[0] == 200
-        assert control.pending() == 1
-        control.fault("lose_response")
-        with pytest.raises(ConnectionError):
-            control.call("GET", "/me")
-        process.send_signal(sign)
-        output, complaints = process.communicate(timeout=20)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert SandboxControl(url, "other").call("GET", "/me")[0] == 401
+            control = SandboxControl(url, "secret")
+            assert control.call("POST", "/contacts", {"email": "ann@x.test"})[0] == 200
+            assert control.pending() == 1
+            control.fault("lose_response")
+            with pytest.raises(ConnectionError):
+                control.call("GET", "/me")
+            process.send_signal(sign)
+            output, complaints = process.communicate(timeout=20)
+        finally:
+            process.kill()  # a test that failed must not wait for it
     assert (process.returncode, output, complaints) == (0, "", "")
 
 
