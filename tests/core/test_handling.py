@@ -9,6 +9,7 @@ import pytest
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Facts
 from onelane_worker.core.handling import (
+    LATE_S,
     Blame,
     Denied,
     GiveUp,
@@ -45,6 +46,8 @@ class TestEveryOperation:
     def test_nothing_was_done(self, operation: Any) -> None:
         assert handle(operation, op.NotSent(p)) == TryAgain(p, may_commit=False)
         assert handle(operation, op.Throttled(7.5, p)) == WaitFor(7.5, p)
+        late = op.Problem("late")  # Redis did not renew the lease: that is no attempt
+        assert handle(operation, op.NotSent(late)) == WaitFor(LATE_S, late)
         assert handle(operation, op.Stopped(p)) == StopTheLine(p)
 
     def test_forbidden_is_probed_unless_it_is_the_probe(self, operation: Any) -> None:

@@ -15,6 +15,7 @@ _TURN, _ENDING, _PERFORMER = (
     "worker/onelane_worker/ending.py",
     "worker/onelane_worker/performer.py",
 )
+_RETURNING, _PAYLOADS = "worker/onelane_worker/returning.py", "worker/onelane_worker/payloads.py"
 _CORE = "worker/onelane_worker/core"
 
 QUEUE = (
@@ -456,6 +457,34 @@ TROUBLE = (
                     "if l[1] then for _, id in ipairs(redis.call('LRANGE', queue_key, 0, -1)) do "
                     "redis.call('HINCRBY', intents .. id, 'kills', 1) end end",
                 ),
+            ),
+        ),
+    ),
+    Row(
+        "What Redis does costs no intent anything",
+        (
+            broken(
+                "tests/turn/test_redis_refuses.py::test_one_script_refused_three_times_costs_nothing",
+                "a worker that lives is taken for dead when Redis has refused it",
+                (
+                    _RETURNING,
+                    "answer = store.give_back(lane, token, delay_ms, error_json(problem))",
+                    'answer = ""',
+                ),
+            ),
+            broken(
+                "tests/turn/test_redis_refuses.py::test_a_lane_that_another_took_over_is_not_charged",
+                "a kill that was charged for a living worker stays",
+                (
+                    _CLAIM,
+                    "if l[1] then redis.call('HSET', lane_key, 'blamed'",
+                    "if false then redis.call('HSET', lane_key, 'blamed'",
+                ),
+            ),
+            broken(
+                "tests/turn/test_unreadable.py::test_what_only_a_newer_worker_can_read_is_left_to_it",
+                "a memory that cannot be read is forgotten",
+                (_PAYLOADS, 'raise Unreadable(f"{what}, {_place(error)}") from None', 'return parse("{}")'),
             ),
         ),
     ),

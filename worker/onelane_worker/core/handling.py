@@ -10,7 +10,8 @@ ends the attempt instead. Which reply does what is one table:
 | Unknown    | Unarchive        | TryAgain, after digesting it: the third failure means "it cannot be"    |
 | Unknown    | other writes     | TryAgain when it can no longer commit: all of them may be repeated      |
 | Unknown    | reads            | TryAgain                                                                |
-| NotSent    | any              | TryAgain: nothing was done                                              |
+| NotSent    | any              | TryAgain: nothing was done. `late` is no attempt, WaitFor: Redis did    |
+|            |                  | not renew our lease in time                                             |
 | Throttled  | any              | WaitFor: nothing was done and no attempt is counted                     |
 | Stopped    | any              | StopTheLine: nothing works until a person acts                          |
 | Forbidden  | all but Probe    | ProbeFirst: a dead token stops the line, too; one that works lacks the  |
@@ -95,6 +96,8 @@ class GiveUp:
     problem: op.Problem
 
 
+LATE_S = 1.0
+"""Pause after a call that came too late for our own lease."""
 _ABOUT_IDENTITY = (op.Create, op.Update, op.Unarchive, op.Merge)
 
 Handling = Union[Learn, TryAgain, WaitFor, StopTheLine, ProbeFirst, Denied, Blame, GiveUp]
@@ -105,6 +108,8 @@ def handle(operation: op.Operation, reply: op.Reply) -> Handling:
     match reply:
         case op.Unknown(problem=problem):
             return _unknown(operation, problem)
+        case op.NotSent(problem=problem) if problem.kind == "late":
+            return WaitFor(LATE_S, problem)
         case op.NotSent(problem=problem):
             return TryAgain(problem, may_commit=False)
         case op.Throttled(retry_in_s=seconds, problem=problem):
