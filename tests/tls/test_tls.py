@@ -66,9 +66,27 @@ def _worker_lanes(url: str, ca_file: str | None) -> None:
 
 def _worker_broker(url: str, ca_file: str | None) -> None:
     """Also that of Flower and of `celery inspect`: they are commands of the same app."""
-    look = "from onelane_worker.app import services; services().waiting()"
+    _in_a_process("from onelane_worker.app import services; services().waiting()", url, ca_file)
+
+
+def _flower_queues(url: str, ca_file: str | None) -> None:
+    """Flower counts what waits in the broker's queues by a client of its own."""
+    _in_a_process(FLOWER_COUNTS, url, ca_file)
+
+
+FLOWER_COUNTS = """
+import asyncio
+from flower.utils.broker import Broker
+from onelane_worker.app import app
+url = app.connection(connect_timeout=1.0).as_uri(include_password=True)
+broker = Broker(url, broker_options=app.conf.broker_transport_options, broker_use_ssl=app.conf.broker_use_ssl)
+asyncio.run(broker.queues(["onelane.bulk"]))
+"""
+
+
+def _in_a_process(code: str, url: str, ca_file: str | None) -> None:
     given = {"ONELANE_REDIS_URL": url, "ONELANE_CA_FILE": ca_file or ""}
-    subprocess.run([sys.executable, "-c", look], env=os.environ | given, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | given, check=True, capture_output=True)
 
 
 def _doctor_broker(url: str, ca_file: str | None) -> None:
@@ -82,6 +100,7 @@ CONNECTIONS = {
     "sdk_publisher": _sdk_publisher,
     "worker_lanes": _worker_lanes,
     "worker_broker": _worker_broker,
+    "flower_queues": _flower_queues,
     "doctor_broker": _doctor_broker,
 }
 Connect = Callable[[str, str | None], None]
