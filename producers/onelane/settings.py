@@ -1,9 +1,10 @@
-"""The SDK's settings, from the environment: every name begins with ONELANE_."""
+"""The SDK's settings, from the environment or from files of secrets: every name begins with ONELANE_."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from onelane.errors import BadSetting
 from onelane.tls import Target, readable_ca_file
 
 PREFIX = "ONELANE_"
+SECRETS_DIR = "ONELANE_SECRETS_DIR"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -81,14 +83,17 @@ class QueueSettings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
-        """The settings of the environment, with those in `given` put above it. An empty variable is not set.
+        """The settings of the environment, with those in `given` put above it. An empty variable is not set;
+        one that is not set is looked for among the files of secrets.
 
         Raises `BadSetting`, which names the variable and never repeats its value.
         """
         environ = os.environ if environ is None else environ
-        found = {name: text for name in cls.model_fields if (text := environ.get(PREFIX + name.upper()))}
+        named = {name: environ.get(PREFIX + name.upper()) for name in cls.model_fields}
+        found = {name: text for name, text in named.items() if text}
+        secrets = secrets_of([name for name in named if name not in {**found, **given}], environ)
         try:
-            return cls(**{**found, **given})
+            return cls(**{**secrets, **found, **given})
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             variable = PREFIX + str(first["loc"][0]).upper()
@@ -108,6 +113,38 @@ class QueueSettings(BaseModel):
     def partition_max(self) -> int:
         """Most waiting intents of one partition."""
         return -(-self.pending_max // len(keyspace.PARTITIONS))
+
+
+def secrets_of(names: Iterable[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings among `names` that have a file, named like the variable in capital or small letters.
+
+    The folder is ONELANE_SECRETS_DIR, else /run/secrets if there is one. White space at the ends is no part
+    of a secret, and an empty file sets nothing. Raises `BadSetting` if a file or the named folder cannot be
+    read.
+    """
+    given = (os.environ if environ is None else environ).get(SECRETS_DIR)
+    folder = Path(given or "/run/secrets")
+    if given and not folder.is_dir():
+        raise BadSetting(SECRETS_DIR, "is not the name of a folder")
+    found = {}
+    for name in names:
+        variable = PREFIX + name.upper()
+        for file in (folder / variable, folder / variable.lower()):
+            if text := _secret(file, variable):
+                found[name] = text
+                break
+    return found
+
+
+def _secret(file: Path, variable: str) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except UnicodeError:
+        raise BadSetting(variable, "its file of secrets holds no text") from None
+    except OSError as error:
+        raise BadSetting(variable, f"its file of secrets cannot be read: {error.strerror}") from None
 
 
 def broker_of(redis_url: str, broker_url: str | None) -> str:

@@ -337,3 +337,20 @@ def test_doctor_tells_that_the_token_is_of_another_workspace(at_work: Onelane, v
         "this queue belongs to the workspace ACME (xyz789), the token to Sandbox (sandbox-0)",
     )
     assert "`onelane workspace move`" in found["todo"]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://sandbox:8089", True),
+        ("http://10.0.0.7:8089", True),
+        ("http://api.intercom.io", True),
+        ("http://localhost:8089", False),
+        ("http://127.0.0.1:8089", False),
+        ("http://[::1]:8089", False),
+        ("https://api.intercom.io", False),
+    ],
+)
+def test_a_token_that_goes_over_the_network_in_the_clear_is_warned_of(url: str, warned: bool) -> None:
+    findings = list(doctor.of_way(Settings(intercom_url=url)))
+    assert [(one.name, one.level) for one in findings] == ([("transport", "warn")] if warned else [])

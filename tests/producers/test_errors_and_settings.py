@@ -8,6 +8,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +214,58 @@ def test_a_socket_is_spelled_for_the_broker_too() -> None:
 
 def test_repr_shows_no_password() -> None:
     assert "secret" not in repr(QueueSettings.from_env({}, redis_url="redis://:secret@host/0"))
+
+
+class TestSecretFiles:
+    """Variables may be files of a folder, as Docker and Kubernetes hand secrets out."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("ONELANE_SECRETS_DIR", str(tmp_path))
+        for variable in ("ONELANE_REDIS_URL", "ONELANE_INTERCOM_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["ONELANE_REDIS_URL", "onelane_redis_url"])
+    def test_services_and_workers_read_them(self, folder: Path, name: str) -> None:
+        (folder / name).write_text("redis://:pw@secret-host/0\n")
+        (folder / "onelane_intercom_token").write_text("dG9rZW4=\n")
+        assert QueueSettings.from_env().redis_url == "redis://:pw@secret-host/0"
+        settings = Settings()
+        assert settings.redis_url == "redis://:pw@secret-host/0"
+        assert settings.intercom_token.get_secret_value() == "dG9rZW4="
+
+    def test_the_environment_goes_before_a_file(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "ONELANE_REDIS_URL").write_text("redis://of-the-file/0")
+        monkeypatch.setenv("ONELANE_REDIS_URL", "redis://of-the-environment/0")
+        assert QueueSettings.from_env().redis_url == Settings().redis_url == "redis://of-the-environment/0"
+        assert QueueSettings.from_env(redis_url="redis://given/0").redis_url == "redis://given/0"
+
+    def test_an_empty_variable_and_an_empty_file_set_nothing(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / "ONELANE_REDIS_URL").write_text("redis://of-the-file/0")
+        (folder / "ONELANE_BROKER_URL").write_text("\n")
+        monkeypatch.setenv("ONELANE_REDIS_URL", "")
+        assert QueueSettings.from_env().redis_url == Settings().redis_url == "redis://of-the-file/0"
+        assert QueueSettings.from_env().broker_url is Settings().broker_url is None
+
+    def test_a_value_that_cannot_be_used_is_named_by_its_variable_and_not_shown(self, folder: Path) -> None:
+        (folder / "ONELANE_REDIS_URL").write_text("hunter2")
+        with pytest.raises(BadSetting, match="ONELANE_REDIS_URL") as refused:
+            QueueSettings.from_env()
+        with pytest.raises(ValidationError) as refused_by_worker:
+            Settings()
+        assert "hunter2" not in f"{refused.value} {complaints(refused_by_worker.value)}"
+
+    def test_a_folder_that_is_none_and_a_file_that_is_no_text_are_named(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / "ONELANE_REDIS_URL").write_bytes(b"\xff\xfe")
+        for read in (QueueSettings.from_env, Settings):
+            with pytest.raises(BadSetting, match="ONELANE_REDIS_URL: its file of secrets holds no text"):
+                read()
+        monkeypatch.setenv("ONELANE_SECRETS_DIR", str(folder / "nowhere"))
+        for read in (QueueSettings.from_env, Settings):
+            with pytest.raises(BadSetting, match="ONELANE_SECRETS_DIR: is not the name of a folder"):
+                read()

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.utils.nodenames import default_nodename, host_format
 from pydantic import ValidationError
 
-from onelane import keyspace
+from onelane import BadSetting, keyspace
 from onelane.turns import celery_queue
 from onelane_worker import tasks
 from onelane_worker.plain_app import plain_app
@@ -78,6 +78,8 @@ try:
     settings = Settings()
 except ValidationError as error:
     raise SystemExit(f"onelane: {'; '.join(complaints(error))}") from None
+except BadSetting as error:
+    raise SystemExit(f"onelane: {error}") from None
 app = make_app(settings)
 tasks.register(app, services)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -242,6 +243,21 @@ def of_workspace(reply: op.Reply, record: Record | None) -> Iterator[Finding]:
                 return
             noted = "" if record else "; the first worker notes it for this queue"
             yield Finding("workspace", "ok", f"{token}{noted}")
+
+
+def of_way(settings: Settings) -> Iterator[Finding]:
+    """Who can read the token on its way? Nothing to say if nobody."""
+    url = urlsplit(settings.intercom_url)
+    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        says = f"{url.hostname} is asked without TLS: who is on the way reads the token and everybody's data"
+        yield Finding("transport", "warn", says, "Use https:// in ONELANE_INTERCOM_URL, but for a sandbox.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def of_intercom(reply: op.Reply, settings: Settings) -> Iterator[Finding]:

@@ -1,14 +1,19 @@
-"""Every knob: name, unit and default. Read from the environment as ONELANE_<NAME>; empty is not set."""
+"""Every knob: name, unit and default.
+
+Read from the environment as ONELANE_<NAME>; empty is not set. What is not set there is looked for among the
+files of secrets, as the SDK does.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from onelane import tls
-from onelane.settings import broker_of, checked_broker_url, checked_redis_url
+from onelane.settings import broker_of, checked_broker_url, checked_redis_url, secrets_of
 
 DAY_S = 86_400
 
@@ -24,6 +29,18 @@ class Settings(BaseSettings):
         extra="ignore",
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in the code, then the environment, then the files of secrets."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     redis_url: str = Field("redis://localhost:6379/0", description="Where lanes, registry and outcomes live")
     broker_url: str | None = Field(None, description="Celery broker; the same Redis if unset")
@@ -184,6 +201,18 @@ class Settings(BaseSettings):
     def commit_ms(self) -> int:
         """How long after its record a write may still commit at Intercom, in milliseconds."""
         return round((self.send_grace_s + self.http_timeout_s + self.write_tail_s) * 1000)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The SDK's reading of secrets, for the fields of the worker. Raises `BadSetting`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return secrets_of([field_name]).get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(
+            secrets_of(name for name in self.settings_cls.model_fields if name not in self.current_state)
+        )
 
 
 def complaints(error: ValidationError) -> list[str]:

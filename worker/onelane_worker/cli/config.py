@@ -22,8 +22,10 @@ BROKER_URL = "ONELANE_BROKER_URL"
 
 
 def is_set(variable: str) -> bool:
-    """Whether the environment sets the variable; an empty one is not set."""
-    return bool(os.environ.get(variable))
+    """Whether the environment, or a file of secrets, sets the variable; an empty one is not set."""
+    from onelane.settings import PREFIX, secrets_of
+
+    return bool(os.environ.get(variable) or secrets_of([variable.removeprefix(PREFIX).lower()]))
 
 
 def queue_settings() -> QueueSettings:

@@ -110,6 +110,7 @@ def _findings(say: Any, timeout_s: float) -> _Found:
         unreachable = unreachable or (away if broker.problem else None)
     say("Intercom")
     reply = probe(settings, timeout_s)
+    findings += checkup.of_way(settings)
     findings += checkup.of_intercom(reply, settings)
     if reached:
         findings += checkup.of_workspace(reply, record)

@@ -19,7 +19,8 @@ Idle connections (R74). One that was idle for more than KEEPALIVE_S is not used 
 has closed is noticed before it is used. So a close of an idle connection costs a new connection, not an
 Unknown, except when it crosses our request on the wire within those two seconds.
 
-Proxy settings, netrc and CA files of the environment are not read: there is HTTP_PROXY for that.
+Proxy settings, netrc and CA files that other programs share are not read from the environment: a worker that
+runs beside them must not go another way than it was told. There are ONELANE_HTTP_PROXY and ONELANE_CA_FILE.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import importlib.metadata
 import logging
 import math
 import os
+import ssl
 import threading
 import time
 import weakref
@@ -161,6 +163,10 @@ class _Engine:
             max_keepalive_connections=settings.connections,
             keepalive_expiry=KEEPALIVE_S,
         )
+        trusted = httpx.create_ssl_context(trust_env=False)
+        if settings.ca_file is not None:
+            trusted.load_verify_locations(settings.ca_file)
+        proxy = settings.http_proxy
         self.client = httpx.AsyncClient(
             base_url=settings.intercom_url,
             headers=_headers(settings),
@@ -168,7 +174,11 @@ class _Engine:
             follow_redirects=False,
             trust_env=False,
             transport=httpx.AsyncHTTPTransport(
-                retries=0, trust_env=False, limits=limits, proxy=settings.http_proxy
+                verify=trusted,
+                retries=0,
+                trust_env=False,
+                limits=limits,
+                proxy=httpx.Proxy(proxy, ssl_context=_for_proxy(proxy, trusted)) if proxy else None,
             ),
         )
         self._sees = False
@@ -254,6 +264,11 @@ def _headers(settings: Settings) -> dict[str, str]:
         "Intercom-Version": settings.intercom_version,
         "User-Agent": f"onelane/{version}",
     }
+
+
+def _for_proxy(url: str, trusted: ssl.SSLContext) -> ssl.SSLContext | None:
+    """The proxy's certificate is checked like any other, if it has one."""
+    return trusted if url.startswith("https://") else None
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -1,0 +1,138 @@
+"""Whose certificates the gateway believes, and by which proxy it goes: what it was told, and nothing else."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pydantic import ValidationError
+
+from onelane_worker.core.operations import Create, Found, NotSent, Read
+from onelane_worker.settings import Settings, complaints
+
+READ = Read("6a0f00000000000000000001")
+HOST = "intercom.test"
+
+Serve = Callable[..., Any]
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def context(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(made)
+    return made
+
+
+def with_tls(of_server: ssl.SSLContext) -> Callable[[Any], None]:
+    def handler(connection: Any) -> None:
+        with of_server.wrap_socket(connection.socket, server_side=True) as connection.socket:
+            while connection.read_request():
+                connection.answer()
+
+    return handler
+
+
+def secure(url: str) -> str:
+    return url.replace("http://127.0.0.1", "https://localhost")
+
+
+@pytest.fixture
+def behind_a_private_authority(serve: Serve, authority: trustme.CA) -> str:
+    return secure(serve(with_tls(context(authority, "localhost"))).url)
+
+
+def test_a_private_authority_is_trusted_if_it_is_named(
+    behind_a_private_authority: str, ca_file: str, call: Call
+) -> None:
+    assert isinstance(call(behind_a_private_authority, ca_file=ca_file).perform(READ), Found)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", None])
+def test_without_that_it_is_not_whatever_the_environment_says(
+    variable: str | None,
+    behind_a_private_authority: str,
+    ca_file: str,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, ca_file)
+    assert isinstance(call(behind_a_private_authority).perform(READ), NotSent)
+
+
+def test_a_certificate_of_another_host_is_not_taken(
+    serve: Serve, authority: trustme.CA, ca_file: str, call: Call
+) -> None:
+    url = secure(serve(with_tls(context(authority, HOST))).url)
+    assert isinstance(call(url, ca_file=ca_file).perform(READ), NotSent)
+
+
+class TestProxy:
+    @pytest.fixture
+    def tunnels(self, authority: trustme.CA) -> Callable[[Any], None]:
+        """A proxy that opens a tunnel, and stands at its other end as well."""
+        of_host = context(authority, HOST)
+
+        def handler(connection: Any) -> None:
+            connection.read_request()
+            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with_tls(of_host)(connection)
+
+        return handler
+
+    def test_https_goes_through_a_tunnel_and_the_token_only_inside_it(
+        self, serve: Serve, tunnels: Any, ca_file: str, call: Call
+    ) -> None:
+        server = serve(tunnels)
+        proxy = server.url.replace("http://", "http://ann:s3cret@")
+        assert isinstance(call(f"https://{HOST}", ca_file=ca_file, http_proxy=proxy).perform(READ), Found)
+        connect, _, inside = server.received[0].partition(b"\r\n\r\n")
+        assert connect.startswith(f"CONNECT {HOST}:443 ".encode())
+        assert b"Proxy-Authorization: Basic YW5uOnMzY3JldA==" in connect
+        assert b"Bearer" not in connect
+        assert b"Bearer secret" in inside
+        assert b"roxy-" not in inside
+
+    def test_who_stands_at_the_other_end_must_have_a_certificate_that_is_trusted(
+        self, serve: Serve, tunnels: Any, call: Call
+    ) -> None:
+        server = serve(tunnels)
+        assert isinstance(call(f"https://{HOST}", http_proxy=server.url).perform(READ), NotSent)
+        assert b"Bearer" not in server.received[0]
+
+    def test_a_proxy_with_tls_is_checked_by_the_same_certificates(
+        self, serve: Serve, authority: trustme.CA, ca_file: str, call: Call
+    ) -> None:
+        proxy = secure(serve(with_tls(context(authority, "localhost"))).url)
+        believing = call(f"http://{HOST}", ca_file=ca_file, http_proxy=proxy)
+        assert isinstance(believing.perform(READ), Found)
+        assert isinstance(call(f"http://{HOST}", http_proxy=proxy).perform(READ), NotSent)
+
+    @pytest.mark.parametrize("url", ["socks5://proxy:1080", "proxy:3128", "ftp://proxy"])
+    def test_what_is_no_http_proxy_is_refused_at_the_door(self, url: str) -> None:
+        with pytest.raises(ValidationError) as refused:
+            Settings(http_proxy=url)
+        assert complaints(refused.value) == ["ONELANE_HTTP_PROXY: must begin with http:// or https://"]
+
+    def test_its_password_is_shown_nowhere(self, refused_url: str, call: Call) -> None:
+        proxy = refused_url.replace("http://", "http://ann:s3cret@")
+        caller = call(f"https://{HOST}", http_proxy=proxy)
+        reply = caller.perform(Create({"email": "ann@example.test"}))
+        assert isinstance(reply, NotSent)
+        assert "s3cret" not in f"{reply}{Settings(http_proxy=proxy)!r}"
