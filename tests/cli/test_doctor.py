@@ -86,6 +86,21 @@ def test_what_needs_a_person_is_said_with_what_to_do(at_work: Onelane, hand: Han
     assert found["lanes"]["says"].startswith("1 stranded")
 
 
+def test_dead_letters_that_are_kept_for_ever_are_told_of(
+    at_work: Onelane, hand: Hand, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work("enqueue", "lead-capture", "--email", EMAIL)
+    hand.bury(LANE, REFUSED)
+    dead = keyspace.dead(keyspace.partition_of(LANE))
+    valkey.zincrby(dead, -40 * 86_400_000, valkey.zrange(dead, 0, 0)[0])
+
+    old = checks(at_work)["dead letters"]
+    assert old["says"] == "1 to be looked at, the oldest for 40 days"
+    assert "ONELANE_DEAD_LETTER_TTL_S" in old["todo"]
+    monkeypatch.setenv("ONELANE_DEAD_LETTER_TTL_S", "8640000")
+    assert "ONELANE_DEAD_LETTER_TTL_S" not in checks(at_work)["dead letters"]["todo"]
+
+
 def test_a_pause_is_no_fault_and_strands_nobody(at_work: Onelane, hand: Hand, valkey: Redis) -> None:
     at_work("enqueue", "lead-capture", "--email", EMAIL)
     hand.postpone(LANE, "parked", {"class": "paused"}, delay_ms=0)
