@@ -17,6 +17,7 @@ _TURN, _ENDING, _PERFORMER = (
 )
 _RETURNING, _PAYLOADS = "worker/onelane_worker/returning.py", "worker/onelane_worker/payloads.py"
 _CORE = "worker/onelane_worker/core"
+_WORKSPACE = "worker/onelane_worker/workspace.py"
 
 QUEUE = (
     Row(
@@ -198,6 +199,21 @@ PERSON = (
                     'separate = wish.mode.claims_identity and policy.other_external_id != "adopt"',
                     "separate = False",
                 ),
+            ),
+        ),
+    ),
+    Row(
+        "One queue, one workspace",
+        (
+            broken(
+                "tests/turn/test_workspace.py::test_a_token_of_another_workspace_writes_nothing",
+                "any workspace's token will do",
+                (_WORKSPACE, "raise OtherWorkspace(token, record)", "return"),
+            ),
+            broken(
+                "tests/turn/test_workspace.py::test_nothing_is_written_while_nobody_knows_whose_token_it_is",
+                "calls are made before the workspace of the token is known",
+                (_WORKSPACE, "if unknown is not None:", "if False:"),
             ),
         ),
     ),
