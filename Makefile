@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.dev-stamp
-SLOW := acceptance cli chaos guarantees simulation
+SLOW := acceptance cli chaos guarantees packaging simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit simulation guarantees acceptance chaos chaos-short lint types contracts format bench clean
+.PHONY: help demo up test unit packaging lowest pythons simulation guarantees acceptance chaos chaos-short lint types contracts format bench clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,19 @@ demo: $(STAMP) ## Play the user's stories twice: find-then-create, and Onelane
 up: $(STAMP) ## Everything local: Redis, Intercom sandbox, worker, Flower
 	$(BIN)/onelane up
 
-test: lint types contracts unit simulation guarantees chaos-short acceptance ## Everything that must hold, on a real server and real processes
+test: lint types contracts unit packaging lowest simulation guarantees chaos-short acceptance ## Everything that must hold, on a real server and real processes
 
 unit: $(DEV_STAMP) ## The fast part of the tests
 	$(BIN)/python -m pytest $(addprefix --ignore=tests/,$(SLOW))
+
+packaging: $(DEV_STAMP) ## The wheel, installed in fresh environments beside other people's code
+	$(BIN)/python -m pytest tests/packaging
+
+lowest: $(DEV_STAMP) ## The fast tests with the lowest allowed versions of all dependencies
+	$(BIN)/nox --session lowest
+
+pythons: $(DEV_STAMP) ## The fast tests on each Python from 3.11 to 3.14 that is here
+	$(BIN)/nox --session pythons
 
 simulation: $(DEV_STAMP) ## 10,000 random histories in virtual time, and deliberate faults; some minutes
 	$(BIN)/python -m tests.simulation --histories 10000
@@ -72,4 +81,4 @@ bench: $(DEV_STAMP) ## Time and memory, measured on this machine
 	$(BIN)/python -m bench
 
 clean: ## Remove the environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

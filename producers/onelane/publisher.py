@@ -92,7 +92,7 @@ class Publisher:
         with producer:
             if self._paused():  # the thread that had this connection has found the broker dead
                 return False
-            if len(wanted) == 1 or not producer.supports_batch_publish:
+            if len(wanted) == 1 or not getattr(producer, "supports_batch_publish", False):  # kombu 5.7
                 for turn in wanted:
                     turns.send(producer, turn)
                 return True

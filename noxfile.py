@@ -1,0 +1,40 @@
+"""Test sessions in environments of their own; uv, which the development tools bring, makes them.
+
+nox -s lowest    the lowest versions that pyproject.toml allows, on the oldest Python
+nox -s pythons   the newest versions, on each Python from 3.11 to 3.14 that this machine has
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lowest"]
+
+# What needs no stack of processes, and the plugin's fixtures: they bring a real worker.
+FAST = [f"tests/{name}" for name in ("core", "intercom", "lanes", "producers", "sandbox")]
+PLUGIN = "tests/acceptance/test_13_pytest_plugin.py"
+# A version that waits for ever says where, and fails.
+STUCK = ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The lowest allowed versions of what we depend on; the tools that test it are the newest."""
+    session.install("--resolution", "lowest-direct", "--editable", ".[all]")
+    _test(session)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """The newest allowed versions."""
+    session.install("--editable", ".[all]")
+    _test(session)
+
+
+def _test(session: nox.Session) -> None:
+    session.install("--editable", ".[test]")
+    session.run("pytest", "-q", "-p", "no:cacheprovider", *STUCK, *(session.posargs or [*FAST, PLUGIN]))
