@@ -35,7 +35,7 @@ from .world import World
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 LANE = lane_id(ANN)
-OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.", status_code="OOM")
+OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 REFUSALS = {
     "OOM": OOM,
     "READONLY": ReadOnlyError("You can't write against a read only replica."),
