@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warn", "bad"]
+_START = "Start one: `onelane worker`. One that runs cannot tell so while Redis refuses writes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,6 @@ def verdict(findings: Iterable[Finding]) -> Level:
 def of_workers(names: Sequence[str], where: str = "") -> Finding:
     """Who is at work? `names` as `presence.alive` gives them."""
     if not names:
-        return Finding("workers", "bad", f"none is alive{where}", "Start one: `onelane worker`.")
+        return Finding("workers", "bad", f"none is alive{where}", _START)
     shown = ", ".join(name.replace("@", " on ") for name in names)  # they look like addresses
     return Finding("workers", "ok", f"{len(names)}: {shown}")
