@@ -17,7 +17,7 @@ def check_endings(evidence: Evidence, report: Report) -> None:
                 _lost(evidence, report, one)
                 continue
             _dead_letter(evidence, report, one)
-            _well_formed(report, one, known_contacts)
+            _well_formed(report, address, one, known_contacts)
             if one.result == "superseded":
                 _superseded(evidence, report, address, one)
 
@@ -37,14 +37,15 @@ def _dead_letter(evidence: Evidence, report: Report, one: Accepted) -> None:
         report.found(DEAD_LETTER, one.address, f"{one} should have been rejected", one.outcome)
 
 
-def _well_formed(report: Report, one: Accepted, known_contacts: set[str]) -> None:
+def _well_formed(report: Report, address: Address, one: Accepted, known_contacts: set[str]) -> None:
     outcome = one.outcome or {}
     if one.result not in wishes.RESULTS:
         report.found(OUTCOME, one.address, f"{one}: no such result", outcome)
     contact_id = outcome.get("contact_id")
     if contact_id is not None and contact_id not in known_contacts:
         report.found(OUTCOME, one.address, f"{one}: its contact does not exist", outcome)
-    if one.result in wishes.APPLIED and contact_id is None:
+    forgotten = one.rank < address.ended_by_erasure  # whom it was about is not kept
+    if one.result in wishes.APPLIED and contact_id is None and not forgotten:
         report.found(OUTCOME, one.address, f"{one}: applied to nobody", outcome)
 
 

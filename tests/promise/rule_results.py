@@ -58,7 +58,7 @@ def _skipped(evidence: Evidence, report: Report, address: Address, one: Accepted
         report.found(OUTCOME, one.address, f"{one}: may not be skipped for {reason}", one.outcome)
     elif reason == "not_found":
         _nobody(evidence, report, address, one, f"{one}: skipped not_found, but somebody was there")
-    elif not _names_who(evidence, one, reason):
+    elif one.rank >= address.ended_by_erasure and not _names_who(evidence, one, reason):
         report.found(OUTCOME, one.address, f"{one}: skipped {reason}, but who is that?", one.outcome)
 
 

@@ -429,3 +429,10 @@ def test_the_checker_imports_nothing_of_what_it_judges(path: Path) -> None:
         assert not [
             name for name in names if name.split(".")[0] in ("onelane", "onelane_worker", "onelane_sandbox")
         ]
+
+
+def test_an_outcome_does_not_tell_whom_an_erasure_has_erased() -> None:
+    story = Story()
+    story.intent(result="updated", outcome={"contact_id": None})
+    story.intent("contact_erasure", "erased")
+    assert story.kinds() == []

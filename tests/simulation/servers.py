@@ -180,11 +180,13 @@ class Client:
         found: float | None = self._call("zscore", lambda: self._server.scores(key).get(member))
         return found
 
-    def zrange(self, key: str, first: int, last: int, withscores: bool) -> list[tuple[str, float]]:
-        assert withscores, "only what the store uses"
+    def zrange(
+        self, key: str, first: int, last: int, withscores: bool = False
+    ) -> list[tuple[str, float]] | list[str]:
         scores: dict[str, float] = self._call("zrange", lambda: self._server.scores(key))
         found = sorted(scores.items(), key=lambda pair: (pair[1], pair[0]))
-        return found[first : None if last == -1 else last + 1]
+        found = found[first : None if last == -1 else last + 1]
+        return found if withscores else [member for member, _ in found]
 
     def lrange(self, key: str, first: int, last: int) -> list[str]:
         assert (first, last) == (0, -1), "only what the store uses"
@@ -223,7 +225,10 @@ class Client:
         if any(self._server.get(key) != value for key, value in pipe.seen.items()):
             return False
         for key, value in pipe.queued:
-            self._server.replace(key, value)
+            if value is None:
+                self._server.delete(key)
+            else:
+                self._server.replace(key, value)
         return True
 
     def _call(self, what: str, effect: Callable[[], Any]) -> Any:
@@ -260,7 +265,8 @@ class _Transaction:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.seen: dict[str, str | None] = {}
-        self.queued: list[tuple[str, str]] = []
+        self.queued: list[tuple[str, str | None]] = []
+        """Keys and what they are to hold; None: they go."""
 
     def get(self, key: str) -> str | None:
         self.seen[key] = self._client.get(key)
@@ -271,6 +277,9 @@ class _Transaction:
     def set(self, key: str, value: str, keepttl: bool) -> None:
         assert keepttl, "only what the store uses"
         self.queued.append((key, value))
+
+    def delete(self, key: str) -> None:
+        self.queued.append((key, None))
 
 
 @cache

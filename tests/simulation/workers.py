@@ -60,6 +60,7 @@ def knobs(
     max_kills: int,
 ) -> Knobs:
     settings = Settings(
+        unchanged_ttl_s=7 * 86_400,  # a history is judged at its end
         settle_window_s=settle_window_s,
         settle_margin_s=30,
         registry_ttl_s=settle_window_s + 30,
