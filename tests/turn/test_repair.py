@@ -157,6 +157,7 @@ def test_a_merge_whose_answer_is_lost_holds_the_lane(world: World) -> None:
     ("reply", "verdict"),
     [
         (op.Refused(op.Problem("refused", 400)), "refused"),
+        (op.Forbidden(op.Problem("forbidden", 403)), "forbidden"),
         (op.NotSent(op.Problem("network")), "unanswered"),
         (op.Throttled(1, op.Problem("rate_limited", 429)), "unanswered"),
     ],

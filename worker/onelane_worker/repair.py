@@ -27,13 +27,24 @@ from onelane_worker.payloads import belief_of, error_json, to_store
 from onelane_worker.performer import Performer, WriteRecord
 
 Verdict = Literal[
-    "merged", "mergeable", "refused", "leads", "users", "single", "busy", "stopped", "unknown", "unanswered"
+    "merged",
+    "mergeable",
+    "refused",
+    "forbidden",
+    "leads",
+    "users",
+    "single",
+    "busy",
+    "stopped",
+    "unknown",
+    "unanswered",
 ]
-"""merged · mergeable: leads and one user, not touched · refused: Intercom will not merge them · leads, users:
-several of a kind, which Intercom cannot merge · single: it only looked so · busy: its lane is at work ·
-stopped: the line is · unknown: the answer to a merge was lost · unanswered: Intercom did not tell"""
+"""merged · mergeable: leads and one user, not touched · refused: Intercom will not merge them · forbidden:
+the token may not · leads, users: several of a kind, which Intercom cannot merge · single: it only looked so ·
+busy: its lane is at work · stopped: the line is · unknown: the answer to a merge was lost · unanswered:
+Intercom did not tell"""
 LEFT: frozenset[Verdict] = frozenset(
-    {"mergeable", "refused", "leads", "users", "busy", "stopped", "unknown", "unanswered"}
+    {"mergeable", "refused", "forbidden", "leads", "users", "busy", "stopped", "unknown", "unanswered"}
 )
 """Verdicts after which the person still is, or may be, several contacts."""
 SOURCE = "onelane repair"
@@ -224,6 +235,8 @@ class Mender:
                     return replace(found, verdict="unknown", merged=merged)
                 case op.NotSent() | op.Throttled() | op.Stopped():
                     return replace(found, verdict="unanswered", merged=merged)
+                case op.Forbidden():
+                    return replace(found, verdict="forbidden", merged=merged)
                 case _:
                     return replace(found, verdict="refused", merged=merged)
         return replace(found, verdict="merged", merged=merged)

@@ -31,6 +31,7 @@ _WORDS = {
     "merged": "leads merged into the user",
     "mergeable": "leads beside a user: can be merged",
     "refused": "Intercom refuses to merge them",
+    "forbidden": "the token may not merge: grant it to write users",
     "leads": "several leads: Intercom cannot merge those",
     "users": "several users: two accounts, or one for a person to merge",
     "busy": "its lane is at work: try again later",
