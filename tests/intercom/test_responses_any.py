@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,11 +107,12 @@ FOREIGN = (
         lambda value: json.dumps(value).encode()
     )
 )
+STATUSES = (200, 201, 400, 401, 403, 404, 405, 406, 407, 408, 409, 410, 413, 415, 422, 429, 500, 502, 503)
 OUTAGE = (TryAgain, WaitFor, StopTheLine)
 """Ways of handling that cost nobody a dead letter."""
 
 
-@given(OPERATIONS, st.integers(100, 999), FOREIGN)
+@given(OPERATIONS, st.sampled_from(STATUSES) | st.integers(100, 999), FOREIGN)
 def test_what_is_not_intercoms_own_is_an_outage_whatever_its_status(
     operation: Operation, status: int, body: bytes
 ) -> None:
@@ -127,3 +129,13 @@ def test_a_write_behind_a_foreign_page_may_have_been_done(
     operation: Operation, status: int, body: bytes
 ) -> None:
     assert isinstance(to_reply(operation, status, {}, body, 0), Unknown)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("body", PAGES)
+def test_no_operation_takes_a_foreign_page_for_an_answer(status: int, body: bytes) -> None:
+    for kind in get_args(Operation):
+        values = {"body": {}, "emails": (ID,), "external_id": "u-1", "consent_type": "opt_in"}
+        operation = kind(**{name: values.get(name, ID) for name in kind.__slots__})
+        reply = to_reply(operation, status, {}, body, 0)
+        assert isinstance(reply, Unknown) or (status == 429 and isinstance(reply, Throttled)), operation
