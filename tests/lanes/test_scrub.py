@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from onelane import keyspace
@@ -22,6 +24,17 @@ def test_a_dead_letter_ends_without_its_words(bench: Bench) -> None:
     assert bench.store.dead_letters(PARTITION) == []
     assert grant.head.id == erasure
     assert "payload" in bench.intent(erasure)
+
+
+def test_an_outcome_keeps_how_it_ended_and_not_whose_it_was(bench: Bench) -> None:
+    words = {"result": "skipped", "reason": "exists"}
+    told = json.dumps({**words, "contact_id": "c1", "message": '"role":"ann"', "merged": []})
+    (id_,) = bench.submit_many(1)
+    grant = bench.claim()
+    bench.store.settle(grant, "op", [(id_, told)], belief=None, memory=None, want_more=False)
+    bench.submit()
+    bench.store.scrub(bench.claim(), ERASED)
+    assert json.loads(bench.intent(id_)["outcome"]) == words
 
 
 def test_who_lost_the_lane_touches_nothing(bench: Bench) -> None:

@@ -40,8 +40,7 @@ class Interpreter:
             self._lua.table_from(calls),
         )
         self._redis = make
-        self._cjson = self._lua.table_from({b"decode": self._decode, b"encode": self._encode})
-        self._decoded: dict[str, Any] = {}
+        self._cjson = self._lua.table_from({b"decode": self._decode})
 
     def run(self, data: Data, text: str, keys: Iterable[Any], args: Iterable[Any]) -> list[str]:
         """Run a script; the answer as a client that decodes shows it."""
@@ -76,14 +75,9 @@ class Interpreter:
 
     def _decode(self, text: bytes) -> Any:
         assert lua_type(text) is None, "cjson.decode wants a string"
-        found = self._decoded = json.loads(text)
+        found = json.loads(text)
         flat = {key.encode(): _shallow(value) for key, value in found.items()}
         return self._lua.table_from(flat)
-
-    def _encode(self, table: Any) -> bytes:
-        """What was decoded last, less what the script took out of it: they do nothing else."""
-        kept = {key.decode() for key in table}
-        return json.dumps({name: value for name, value in self._decoded.items() if name in kept}).encode()
 
 
 def _shallow(value: Any) -> Any:
