@@ -27,7 +27,7 @@ def checked_redis_url(url: str) -> str:
         several = any(word in url.partition("://")[0] for word in ("cluster", "sentinel"))
         why = ": Onelane needs a single server, no Redis Cluster and no Sentinel" if several else ""
         raise ValueError(f"must begin with {', '.join(_REDIS_SCHEMES)}{why}")
-    _check_parts(url)
+    check_parts(url)
     plain = tls.target(url).url
     try:
         parse_url(plain)  # type: ignore[no-untyped-call]
@@ -41,12 +41,12 @@ def checked_broker_url(url: str) -> str:
     if "://" not in url:
         raise ValueError("must be a broker URL that Celery understands, such as redis://host:6379/0")
     for one in url.split(";"):
-        _check_parts(one)
+        check_parts(one)
     tls.target(url)
     return url
 
 
-def _check_parts(url: str) -> None:
+def check_parts(url: str) -> None:
     """A sign in the password that ends the host part early would make the rest of it a port, a path or a host
     name; the library that trips over it would show it."""
     try:

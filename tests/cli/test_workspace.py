@@ -12,6 +12,7 @@ from onelane.identity import lane_id
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import workspace_move
 from onelane_worker.core.operations import Workspace
+from onelane_worker.lanes.model import Check
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.presence import Presence
 from onelane_worker.workspace import OtherWorkspace, Record, note, on_record
@@ -140,8 +141,9 @@ def test_no_worker_starts_in_the_middle_of_a_move(valkey: Redis) -> None:
     def cut_off(_: int) -> None:
         raise KeyboardInterrupt
 
+    workspace_move.begin(valkey, HERE)
     with pytest.raises(KeyboardInterrupt):
-        workspace_move.move(valkey, HERE, cut_off)
+        workspace_move.finish(valkey, cut_off)
 
     for token in (TRIAL, HERE):
         with pytest.raises(OtherWorkspace, match="has not ended"):
@@ -162,6 +164,55 @@ def test_nobody_may_be_at_work_during_a_move(with_token: Onelane, valkey: Redis,
     ended = with_token("workspace", "move", "--yes")
     assert (ended.code, "in 1 lane somebody is at work" in ended.err) == (1, True)
     assert on_record(valkey) == Record(TRIAL)
+
+
+def test_nothing_is_forgotten_if_a_worker_has_started_while_it_asked(
+    with_token: Onelane, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(valkey, TRIAL)
+    valkey.set(keyspace.belief(ANN), "{}", px=60_000)
+    worker = Presence(valkey)
+    worker.name = "onelane-1@box"
+    monkeypatch.setattr("onelane_worker.cli.workspace.is_interactive", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: worker.tell())
+
+    ended = with_token("workspace", "move")
+
+    assert (ended.code, "1 worker alive" in ended.err) == (1, True)
+    assert valkey.exists(keyspace.belief(ANN))
+    with pytest.raises(OtherWorkspace):  # which ends that worker
+        note(valkey, TRIAL)
+    worker.end()
+    assert with_token("workspace", "move", "--yes").code == 0
+    assert (on_record(valkey), valkey.exists(keyspace.belief(ANN))) == (Record(HERE), 0)
+
+
+def test_an_intent_that_is_enqueued_during_a_move_gets_its_turn(
+    with_token: Onelane, valkey: Redis, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane was empty and owed a check, which the move forgets."""
+    note(valkey, TRIAL)
+    with_token(*SHARED)
+    grant, check = hand.claim(ANN), Check("c" * 32, "{}", 600_000)
+    told = [(grant.head.id, '{"result":"created"}')]
+    hand.store.settle(grant, hand.step(), told, None, None, want_more=False, check=check)
+    due_of, enqueued = keyspace.due, []
+
+    def due(partition: str) -> str:
+        if not enqueued:
+            enqueued.append(True)
+            with_token(*SHARED[:4])
+        return due_of(partition)
+
+    monkeypatch.setattr("onelane.keyspace.due", due)
+    workspace_move.begin(valkey, HERE)
+    workspace_move.finish(valkey)
+
+    monkeypatch.undo()
+    turns = hand.store.hand_out(keyspace.partition_of(ANN), 10, {})
+    view = hand.store.describe(ANN)
+    assert (enqueued, len(view.intents)) == ([True], 1)
+    assert turns or view.sent
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])

@@ -130,6 +130,29 @@ class TestProxy:
             Settings(http_proxy=url)
         assert complaints(refused.value) == ["ONELANE_HTTP_PROXY: must begin with http:// or https://"]
 
+    @pytest.mark.parametrize("name", ["http_proxy", "intercom_url"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://user:s3c/ret@proxy:8080",
+            "http://user:s3c#ret@proxy:8080",
+            "http://proxy:port",
+            "http://[::1",
+            "http://",
+            "http://:8080",
+            "http://a host:80",
+            "http://-\u00e4..b:80",
+        ],
+    )
+    def test_a_url_that_cannot_be_read_is_refused_at_the_door_and_not_shown(
+        self, name: str, url: str
+    ) -> None:
+        with pytest.raises(ValidationError) as refused:
+            Settings(**{name: url})
+        [said] = complaints(refused.value)
+        assert said.startswith(f"ONELANE_{name.upper()}: ")
+        assert "s3c" not in said
+
     def test_its_password_is_shown_nowhere(self, refused_url: str, call: Call) -> None:
         proxy = refused_url.replace("http://", "http://ann:s3cret@")
         caller = call(f"https://{HOST}", http_proxy=proxy)

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn
 from onelane_worker import doctor
+from onelane_worker.breaker import Breaker
 from onelane_worker.core import operations as op
 from onelane_worker.intercom.wire import to_reply
 
@@ -111,6 +113,18 @@ def test_a_missing_permission_for_subscriptions_does_not_come_and_go(days: Days)
     days.sandbox.clear_faults()
     days.live_until_rest(within_s=120)
     assert days.judged().ok
+
+
+def test_a_read_that_fails_meanwhile_is_not_what_has_to_succeed(redis: Redis) -> None:
+    """Else the next read would start the line, and heads would be denied with an attempt counted."""
+    breaker = Breaker(redis, calls=5, lanes=3, pause_ms=0)
+    create, search = op.Create({"email": PEOPLE[0]}), op.Search((PEOPLE[0],))
+    breaker.tell("a", create, DENIED, "{}", breaker.ask())
+    breaker.tell("a", search, op.Unknown(op.Problem("network")), "{}", breaker.ask())
+    breaker.tell("b", search, op.Listed((), 0), "{}", breaker.ask())
+    assert breaker.look().stopped
+    breaker.tell("b", create, op.Done(), "{}", breaker.ask())
+    assert not breaker.look().stopped
 
 
 def test_one_contact_that_alone_is_forbidden_ends_as_a_dead_letter(world: World) -> None:

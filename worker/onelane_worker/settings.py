@@ -6,16 +6,20 @@ files of secrets, as the SDK does.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from onelane import tls
-from onelane.settings import broker_of, checked_broker_url, checked_redis_url, secrets_of
+from onelane.settings import broker_of, check_parts, checked_broker_url, checked_redis_url, secrets_of
 
 DAY_S = 86_400
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+"""A name, or an address; a name in other letters goes in its ASCII form (xn--)."""
 
 
 class Settings(BaseSettings):
@@ -149,14 +153,14 @@ class Settings(BaseSettings):
     def _http(cls, value: str) -> str:
         if not value.startswith(("https://", "http://")):
             raise ValueError("must begin with https:// (or http:// for a sandbox)")
-        return value
+        return _with_host(value)
 
     @field_validator("http_proxy")
     @classmethod
     def _proxy(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
-        return value
+        return None if value is None else _with_host(value)
 
     @field_validator("intercom_token")
     @classmethod
@@ -201,6 +205,15 @@ class Settings(BaseSettings):
     def commit_ms(self) -> int:
         """How long after its record a write may still commit at Intercom, in milliseconds."""
         return round((self.send_grace_s + self.http_timeout_s + self.write_tail_s) * 1000)
+
+
+def _with_host(url: str) -> str:
+    """The URL, if the HTTP client can read it. What it cannot it would show, and a proxy's has a password."""
+    check_parts(url)
+    host = urlsplit(url).hostname
+    if not host or not _HOST.fullmatch(host):
+        raise ValueError("must name a host, as in https://host:port")
+    return url
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

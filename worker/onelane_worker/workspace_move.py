@@ -68,12 +68,19 @@ def obstacles(redis: Redis) -> tuple[list[str], int]:
     return alive(redis), held
 
 
-def move(redis: Redis, to: Workspace, on_step: Callable[[int], None] = lambda count: None) -> None:
-    """Make the queue that of the workspace `to`. `on_step` is told how many keys have been looked at.
+def begin(redis: Redis, to: Workspace) -> None:
+    """Mark the move to the workspace `to`: from now on no worker starts, and one that is alive ends.
+
+    Look for `obstacles` after it, and `finish` only without any. Raises redis-py's errors.
+    """
+    redis.hset(keyspace.WORKSPACE, mapping={"id": to.id, "name": to.name, "moving": "1"})
+
+
+def finish(redis: Redis, on_step: Callable[[int], None] = lambda count: None) -> None:
+    """Forget, and take the mark away. `on_step` is told how many keys have been looked at.
 
     Whoever holds a lane by now has lost it. Run again, it does the same. Raises redis-py's errors.
     """
-    redis.hset(keyspace.WORKSPACE, mapping={"id": to.id, "name": to.name, "moving": "1"})
     redis.delete(keyspace.THROTTLE)
     for keys in _chunks(redis):
         _forget(redis, keys)
@@ -108,7 +115,8 @@ def _of_ended(redis: Redis, keys: Sequence[str]) -> list[str]:
 
 
 def _release(redis: Redis, keys: Sequence[str]) -> None:
-    """Nobody holds these lanes; those in which nothing waits owe nothing, and sleep."""
+    """Nobody holds these lanes, and the empty ones owe nothing. The due timer looks at those and lets them
+    sleep: a producer may have put something into one by then, and have left it to its time."""
     pipe = redis.pipeline(transaction=False)
     lanes = [key.rpartition(":")[2] for key in keys]
     for key, lane in zip(keys, lanes, strict=True):
@@ -116,7 +124,7 @@ def _release(redis: Redis, keys: Sequence[str]) -> None:
         pipe.llen(keyspace.queue(lane))
     for lane, count in zip(lanes, pipe.execute()[1::2], strict=True):
         if not count:
-            pipe.zrem(keyspace.due(keyspace.partition_of(lane)), lane)
+            pipe.zadd(keyspace.due(keyspace.partition_of(lane)), {lane: 0}, xx=True)
     pipe.execute()
 
 

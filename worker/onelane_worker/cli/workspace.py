@@ -112,6 +112,8 @@ def _move(redis: Redis, record: Record, token: Workspace, yes: bool, as_json: bo
         if waiting.dead_letters:
             output.tell(f"{output.many(waiting.dead_letters, 'dead letter')} can be replayed there.")
         typer.confirm(f"Move the queue to {token}? It cannot be undone.", abort=True, err=True)
+    workspace_move.begin(redis, token)
+    _require_nobody_at_work(redis)  # while it asked somebody may have started
     seen = 0
     with output.progress("Forgetting", quiet=as_json) as say:
 
@@ -120,7 +122,7 @@ def _move(redis: Redis, record: Record, token: Workspace, yes: bool, as_json: bo
             seen += count
             say(f"what was believed ({seen:,} keys)")
 
-        workspace_move.move(redis, token, on_step)
+        workspace_move.finish(redis, on_step)
     _tell(record, token, waiting, as_json)
 
 

@@ -10,8 +10,9 @@
 --
 -- Law: refused (a dead token, a missing permission) stops the line at once; failures only when there are many in a
 -- row on several lanes, so that one lane's trouble is not everybody's. The record bears one sort, the widest that
--- has failed; a success of it starts everything again, and where reads failed any success does. `untold`: the trial
--- made no call of that sort, and the next may be made at once. A pause is a person's: no call ends it.
+-- had failed when the line stopped; a success of it starts everything again, and where reads failed any success does.
+-- `untold`: the trial made no call of that sort, and the next may be made at once. A pause is a person's: no call ends
+-- it.
 
 local word, lane, sort = ARGV[1], ARGV[2], ARGV[8]
 local known = redis.call('HMGET', KEYS[1], 'state', 'sort')
@@ -30,7 +31,7 @@ if word == 'ok' then
 end
 
 local width = { reads = 3, writes = 2, subscriptions = 1 }
-if not known[2] or width[sort] > width[failing] then redis.call('HSET', KEYS[1], 'sort', sort) end
+if not known[2] or not state and width[sort] > width[failing] then redis.call('HSET', KEYS[1], 'sort', sort) end
 
 local function stop()
   if not state then redis.call('HSET', KEYS[1], 'state', 'open', 'since', text(now)) end
