@@ -6,6 +6,9 @@ nox -s pythons   the newest versions, on each Python from 3.11 to 3.14 that this
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv"
@@ -13,6 +16,12 @@ nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lowest"]
+
+VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
+# pyenv's shims answer for the chosen versions only: look where it keeps the others.
+kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+found = [str(folder) for version in VERSIONS for folder in sorted(kept.glob(f"{version}.*/bin"))]
+os.environ["PATH"] = os.pathsep.join([*found, os.environ["PATH"]])
 
 # What needs no stack of processes, and the plugin's fixtures: they bring a real worker.
 FAST = [f"tests/{name}" for name in ("core", "intercom", "lanes", "producers", "sandbox")]
@@ -28,7 +37,7 @@ def lowest(session: nox.Session) -> None:
     _test(session)
 
 
-@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+@nox.session(python=VERSIONS)
 def pythons(session: nox.Session) -> None:
     """The newest allowed versions."""
     session.install("--editable", ".[all]")

@@ -93,6 +93,7 @@ def test_onelane_worker_is_ours_in_their_folder(
                 assert queue.wait(receipt.id, timeout=60).result == "created"
                 worker.send_signal(signal.SIGTERM)
                 assert worker.wait(60) == 0
+                assert "Django" not in log.read_text()
             except BaseException:
                 worker.kill()
                 print(log.read_text())
