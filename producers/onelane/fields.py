@@ -91,10 +91,15 @@ def _identifier(value: str) -> str:
     return _visible(value)
 
 
+def _of_digits(text: str) -> int:
+    """Of a number that is too long for any field the first digits: too large, and quickly read."""
+    return int(text.lstrip("0")[:20] or "0")
+
+
 def _owner(value: Any) -> int:
     """An admin id; Intercom itself writes it as a number or as digits, depending on the version."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
-        return int(value[:20])
+        return _of_digits(value)
     return _whole(value)
 
 
@@ -118,12 +123,15 @@ def _is_aware(moment: datetime) -> bool:
 def _seconds(value: Any) -> int:
     """A time as unix seconds, rounded down."""
     if isinstance(value, str):
-        value = int(value[:20]) if value.isascii() and value.isdecimal() else _moment_of(value, _SECONDS)
+        digits = value.isascii() and value.isdecimal()
+        value = _of_digits(value) if digits else _moment_of(value, _SECONDS)
     if isinstance(value, datetime):
         if not _is_aware(value):
             raise refuse(_SECONDS)
         value = value.timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refuse(_SECONDS)
+    if isinstance(value, float) and not math.isfinite(value):  # an int may be too large for isfinite
         raise refuse(_SECONDS)
     if value < 0:
         raise refuse("lies before 1970")
@@ -146,7 +154,10 @@ def _moment(value: Any) -> datetime:
         raise refuse(_AWARE)
     if value.timestamp() < 0:
         raise refuse("lies before 1970")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # west of Greenwich, the last hours of 9999 belong to the year after
+        raise refuse("lies beyond the year 9999") from None
 
 
 def _scalar(value: Any) -> Scalar:

@@ -88,7 +88,7 @@ class _Base(_Given):
 
     if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
 
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, /, **data: Any) -> None:  # a JSON object may hold the name "self"
             try:
                 super().__init__(**data)
             except ValidationError as error:
