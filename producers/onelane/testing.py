@@ -184,7 +184,7 @@ class _Fake:
         intent, contact_id = entry.intent, digest(entry.lane)[:24]
         if isinstance(intent, ContactErasure):
             return Outcome(result="erased", contact_id=contact_id, calls=1)
-        creates = isinstance(intent, _CREATE) and entry.lane not in self._created
+        creates = _may_create(intent) and entry.lane not in self._created
         user = isinstance(intent, ProductSignUp | ContactSync) or getattr(intent, "role", None) == "user"
         return Outcome(
             result="created" if creates else "updated",
@@ -198,8 +198,21 @@ class _Fake:
             self._waiting.subtract((entry.lane, keyspace.partition_of(entry.lane)))
         if outcome.result == "created":
             self._created.add(entry.lane)
+        elif outcome.result == "erased":
+            self._forget(entry.lane)
         entry.outcome, entry.finished_at = outcome, datetime.now(UTC)
         return outcome
+
+    def _forget(self, lane: str) -> None:
+        """As an erasure does: the contact is gone, and so are the dedupe keys of the lane's ended intents."""
+        self._created.discard(lane)
+        ended = [
+            key
+            for key, (intent_id, _) in self._dedupe.items()
+            if key[0] == lane and self._entries[intent_id].outcome is not None
+        ]
+        for key in ended:
+            del self._dedupe[key]
 
     def _status(self, intent_id: str) -> Status | None:
         self._meet_failure()
@@ -245,6 +258,11 @@ class _Fake:
             if self._times is not None:
                 self._times -= 1
             raise copy.copy(self._error)  # whoever catches it may note something on it
+
+
+def _may_create(intent: Intent) -> bool:
+    may = getattr(intent, "create", True)  # ContactSync says it in a boolean, ContactUpsert in a word
+    return isinstance(intent, _CREATE) and may not in (False, "update_only")
 
 
 class FakeContactQueue(_Fake, ContactQueue):

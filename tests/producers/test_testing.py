@@ -18,6 +18,7 @@ from onelane import (
     ContactErasure,
     ContactQueue,
     ContactSync,
+    ContactUpsert,
     EmailChange,
     InvalidIntent,
     Latest,
@@ -243,6 +244,24 @@ def test_without_a_script_the_contact_is_created_and_then_updated(fake: FakeCont
     assert [one.result for one in outcomes] == ["created", "updated", "erased", "created"]
     assert [one.role for one in outcomes] == ["lead", "user", None, "lead"]
     assert outcomes[0].contact_id == outcomes[1].contact_id != outcomes[3].contact_id
+
+
+def test_an_intent_that_may_not_create_has_created_nobody(fake: FakeContactQueue) -> None:
+    intents = [
+        ContactSync(email=ANN, create=False),
+        ContactUpsert(email=ANN, create="update_only"),
+        capture(),
+    ]
+    results = [fake.wait(receipt.id, timeout=9).result for receipt in fake.enqueue_many(intents)]
+    assert results == ["updated", "updated", "created"]
+
+
+def test_after_an_erasure_the_contact_and_its_dedupe_keys_are_gone(fake: FakeContactQueue) -> None:
+    intents = [capture(dedupe_key="7"), ContactErasure(email=ANN, dedupe_key="8")]
+    fake.enqueue_many(intents)
+    again = fake.enqueue_many(intents)
+    assert [receipt.duplicate for receipt in again] == [False, True]
+    assert fake.wait(again[0].id, timeout=9).result == "created"
 
 
 def test_the_outcome_is_scripted_for_all_for_a_kind_or_for_an_address(fake: FakeContactQueue) -> None:
