@@ -69,6 +69,7 @@ def test_a_program_is_told_the_same_as_json(
         (["dead", "wat"], "No such command 'wat'"),
         (["dead", "discard", "0" * 32], "Missing option '--reason'"),
         (["dead", "list", "--older-than", "3x"], "must be an age such as 90s"),
+        (["dead", "list", "--older-than", "9" * 400 + "d"], "must be an age such as 90s"),
         (["dead", "replay", "ann@example.test"], "'a***@example.test' is no id"),
         (["status", "one", "ann@example.test"], "(a***@example.test)"),
         (["worker"], "No such option: --json"),

@@ -259,7 +259,7 @@ def _selection(
 
 
 def _age_ms(text: str, option: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", text.strip())
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|m|min|h|d)", text.strip())
     if found is None:
         raise typer.BadParameter("must be an age such as 90s, 30m, 2h or 7d", param_hint=option)
     return round(float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}[found[2]] * 1000)
