@@ -13,12 +13,12 @@ _SIGN: Final = re.compile(
     r"[@＠﹫]|%(?:25){0,3}40|\\u0040|\\x40|&(?:amp;)?(?:#0{0,4}64|#x0{0,4}40|commat);", re.IGNORECASE
 )
 """The @ of an address, also as URLs, JSON, Python and HTML spell it."""
-_ENTITY: Final = re.compile(r"&#?\w{1,8};")
-_LONGEST_ENTITY: Final = 11
+_ENTITY: Final = re.compile(r"&(?:amp;)?#?\w{1,8};")
+_LONGEST_ENTITY: Final = 15
 _NOT_IN_LOCAL_PARTS: Final = frozenset("<>,;:")
 _OPENING: Final = "'\"`([{/\\"
 """What often stands before an address and does not belong to it; a local part may begin so, too."""
-_QUOTES: Final = ('"', "&quot;", "&#34;")
+_QUOTES: Final = ('"', "&quot;", "&#34;", "&#x22;", "&amp;quot;", "&amp;#34;", r"\u0022")
 _LONGEST: Final = 254 * len(r"\u0000")
 """An address with each of its characters escaped."""
 _WINDOW: Final = 4096
