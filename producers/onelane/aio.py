@@ -66,6 +66,9 @@ class AsyncContactQueue:
         self.settings = settings or QueueSettings.from_env()
         self._given = redis
         self._own = _Own()
+        self._inherited: list[Redis] = []
+        """The parent process's clients. Dropped here, they would take their sockets out of the epoll set,
+        which both processes share: the parent would wait in vain for its answers."""
         self._publisher = publisher or Publisher(self.settings.broker, self.settings.ca_file)
 
     @classmethod
@@ -80,6 +83,8 @@ class AsyncContactQueue:
             return self._given
         home = os.getpid(), weakref.ref(asyncio.get_running_loop())
         if self._own.client is None or self._own.home != home:
+            if self._own.client is not None and self._own.home is not None and self._own.home[0] != home[0]:
+                self._inherited.append(self._own.client)
             self._own.home, self._own.client = home, self._client()
         return self._own.client
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -55,6 +57,35 @@ def test_no_loop_is_given_the_client_of_another_B11b() -> None:
         begun = pool.submit(asyncio.run, first())
         ended = pool.submit(asyncio.run, second())
         assert [begun.result(PATIENCE_S), ended.result(PATIENCE_S)] == [[True], [True, True]]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_forked_child_leaves_its_parents_connection_to_its_loop(valkey: Redis, valkey_url: str) -> None:
+    queue = AsyncContactQueue.from_url(valkey_url)
+
+    async def enqueue(n: int) -> None:
+        await queue.enqueue(LeadCapture(email=f"p{n}@example.test"))
+        gc.collect()
+
+    def connections() -> int:
+        return int(valkey.info("stats")["total_connections_received"])
+
+    with asyncio.Runner() as runner:
+        runner.run(enqueue(1))
+        child = os.fork()
+        if child == 0:
+            ended = 1
+            try:
+                asyncio.run(enqueue(2))
+                ended = 0
+            finally:
+                os._exit(ended)
+        assert os.waitpid(child, 0)[1] == 0
+        before = connections()
+        runner.run(enqueue(3))
+        assert connections() == before
+        runner.run(queue.close())
 
 
 @pytest.fixture
