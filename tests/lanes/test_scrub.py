@@ -28,7 +28,9 @@ def test_a_dead_letter_ends_without_its_words(bench: Bench) -> None:
 
 def test_an_outcome_keeps_how_it_ended_and_not_whose_it_was(bench: Bench) -> None:
     words = {"result": "skipped", "reason": "exists"}
-    told = json.dumps({**words, "contact_id": "c1", "message": '"role":"ann"', "merged": [], "applied_with": []})
+    told = json.dumps(
+        {**words, "contact_id": "c1", "message": '"role":"ann"', "merged": [], "applied_with": []}
+    )
     (id_,) = bench.submit_many(1)
     grant = bench.claim()
     bench.store.settle(grant, "op", [(id_, told)], belief=None, memory=None, want_more=False)
