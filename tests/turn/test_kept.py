@@ -183,6 +183,18 @@ class TestDeadLetters:
         assert "count=1" in said
         assert "old@" not in said
 
+    def test_one_that_cannot_be_read_keeps_no_lane_from_being_served(self, told: Told) -> None:
+        letter = bury(told, LeadCapture(email=ANN))
+        told.redis.zadd(keyspace.dead(keyspace.partition_of(letter.lane)), {letter.id: 1})
+        told.redis.hdel(keyspace.intent(letter.id), "at")
+        [waiting] = told.enqueue(LeadCapture(email="bob@example.test"))
+        partition = keyspace.partition_of(waiting.lane)
+        told.redis.delete(keyspace.sent(partition, keyspace.INTERACTIVE))
+        told.redis.zadd(keyspace.due(partition), {waiting.lane: 1})
+        told.broker.turns.clear()
+        _timer(told, dead_letter_ttl_s=1).tick()
+        assert waiting.lane in {turn.lane for turn in told.broker.turns}
+
     def test_they_are_kept_for_ever_unless_told_otherwise(self, told: Told) -> None:
         letter = bury(told, LeadCapture(email=ANN))
         told.redis.zadd(keyspace.dead(keyspace.partition_of(letter.lane)), {letter.id: 1})

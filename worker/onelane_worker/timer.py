@@ -125,7 +125,10 @@ class DueTimer:
         """
         self._announce()
         if self._dead_letter_ttl_s is not None and self._ticks % EXPIRE_EVERY == 0:
-            self._expire_dead(self._dead_letter_ttl_s)
+            try:
+                self._expire_dead(self._dead_letter_ttl_s)
+            except Exception as error:  # a letter that cannot be read must not keep lanes from being served
+                log.warning("old dead letters were not given up", problem=said(error))
         self._ticks += 1
         gate = self._look()
         if gate.shut:
