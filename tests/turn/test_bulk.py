@@ -130,6 +130,14 @@ class TestTheCount:
         assert self.reject(bulk, 5) == [False, False, False, True, True]
         assert bulk.ask().word == "open"
 
+    def test_with_none_allowed_to_stop_it_a_stopped_class_starts_and_what_is_rejected_is_dead(
+        self, bulk: BulkBreaker, redis: Redis
+    ) -> None:
+        self.reject(bulk, 5)
+        never = BulkBreaker(redis, rejections=0, pause_ms=60_000)
+        assert self.reject(never, 30) == [False] * 30
+        assert not never.look().stopped
+
     def test_two_reasons_by_turns_stop_it_too(self, bulk: BulkBreaker) -> None:
         other = op.Problem("refused", 400, "parameter_invalid", "nor this one")
         told = [bulk.rejected(other if n % 2 else self.PROBLEM, "{}") for n in range(12)]

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     breaker_calls: int = Field(5, ge=1, description="Failures in a row that stop the line")
     breaker_lanes: int = Field(3, ge=1, description="Lanes that must be among them")
     bulk_rejections: int = Field(
-        20, ge=1, description="Bulk intents rejected alike that stop all of them; four written take one back"
+        20, ge=0, description="Bulk intents rejected alike that stop all of them; 0: none do"
     )
     max_kills: int = Field(3, ge=1, description="Killed workers until an intent is a dead letter")
     due_interval_s: float = Field(0.5, gt=0, description="How often a worker looks for due lanes")

@@ -1,7 +1,7 @@
 -- bulk_tell: how a bulk intent fared at Intercom, as far as it says something about all of them.
 --
 -- KEYS  1 bulk breaker hash
--- ARGV  1 word: rejected | written   2 digest of what a rejection said   3 equal rejections that stop the class
+-- ARGV  1 word: rejected | written   2 digest of what a rejection said   3 equal rejections that stop the class; 0: none do
 --       4 pause between two trials (ms)   5 life of the count (ms)   6 problem JSON
 --
 -- Result {word, 1 if this call has stopped the class or started it again, else 0}; word: closed | open
@@ -22,6 +22,10 @@ local function stop()
   return { 'open', state and '0' or '1' }
 end
 
+if full == 0 then
+  redis.call('DEL', KEYS[1])
+  return { 'closed', state and '1' or '0' }
+end
 if state and word == 'rejected' then return stop() end
 if state then
   count = count - full / 4
