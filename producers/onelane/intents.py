@@ -62,6 +62,8 @@ def _kind_is_required(schema: dict[str, Any]) -> None:
 
 
 class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """What was given, for `repr`, which ends up in logs and tracebacks: addresses masked."""
         for name, value in super().__repr_args__():
@@ -70,9 +72,7 @@ class _Given(BaseModel):
 
 
 class _Base(_Given):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=_kind_is_required
-    )
+    model_config = ConfigDict(json_schema_extra=_kind_is_required)
 
     kind: str
     email: Email
@@ -201,8 +201,6 @@ class ContactSync(_PersonFields):
 
 class FieldMap(_Given):
     """Fields to write, as Intercom names them. Role, address, external id and consent are no fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: Text | None = None
     phone: Text | None = None
