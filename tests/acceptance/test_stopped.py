@@ -1,4 +1,7 @@
-"""What is no intent's own fault stops the line, or the class of bulk intents; then all is applied."""
+"""What is no intent's own fault stops the line, or the class of bulk intents; then all is applied.
+
+These stories stop everybody's line, so they are not among those that are told side by side (`scenario`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 
 from onelane import ContactSync, LeadCapture, ProductSignUp, Receipt
 
-from .story import Story, scenario
+from .story import Story
 
 ALIKE = 20
 """ONELANE_BULK_REJECTIONS by default."""
@@ -16,7 +19,6 @@ def parked(story: Story, receipts: Sequence[Receipt]) -> bool:
     return all(story.status(receipt).state == "parked" for receipt in receipts)
 
 
-@scenario(32)
 def test_32_a_token_that_may_not_write(story: Story) -> None:
     # Given a token that may read but not write
     with story.struck("forbidden"):
@@ -32,7 +34,6 @@ def test_32_a_token_that_may_not_write(story: Story) -> None:
     assert {story.status(receipt).attempts for receipt in receipts} == {1}
 
 
-@scenario(35)
 def test_35_a_re_sync_with_a_renamed_attribute(story: Story) -> None:
     # Given a re-sync that brings an attribute which Intercom does not know
     renamed = f"renamed_{story.external_id().replace('-', '_')}"

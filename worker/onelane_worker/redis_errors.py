@@ -43,7 +43,7 @@ _REFUSALS = {
         Refusal("LOADING", "is still loading its data", _WAIT),
         Refusal("BUSY", "is held up by a script that does not end", "SCRIPT KILL ends that script."),
         Refusal("MASTERDOWN", "is a replica and has lost its primary", "Use the primary's address."),
-        Refusal("CLUSTERDOWN", "is a cluster that is down", "Look at CLUSTER INFO."),
+        Refusal("CLUSTERDOWN", "is a node of a Redis Cluster that is down", "Onelane needs a single server."),
         Refusal("TRYAGAIN", "is a cluster that moves these keys", _WAIT),
         Refusal("NOAUTH", "wants a password", "Put it into the URL."),
         Refusal("WRONGPASS", "refuses our user name or password", "Correct them in the URL."),
