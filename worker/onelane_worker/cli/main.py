@@ -17,7 +17,7 @@ app = typer.Typer(
     help="One lane per email address: a durable queue for everything you write to Intercom contacts.",
     epilog=(
         "Exit codes: 0 done · 1 negative result · 2 bad input · 3 not found · "
-        "4 Redis unreachable · 5 wait timed out"
+        "4 Redis or broker unreachable · 5 wait timed out"
     ),
     no_args_is_help=True,
     rich_markup_mode="markdown",  # paragraphs are filled, whatever the width
