@@ -1,0 +1,337 @@
+"""What goes into and comes out of a lane.
+
+Registry, consent, journal, open write, error, outcome and timeline are JSON text that the lanes carry and never
+read. Times are milliseconds of Redis' clock unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal
+
+DAY_MS: Final = 86_400_000
+
+
+class Keep(Enum):
+    """The type of `KEEP`."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+"""Leave what is stored as it is."""
+
+Part = str | None | Keep
+"""What to store: JSON text, None to clear, KEEP to leave it alone."""
+
+PostponedState = Literal["retrying", "reconciling", "parked"]
+BreakerState = Literal["closed", "open", "half", "paused"]
+ClaimWord = Literal["ok", "again", "stale", "open", "hold", "half"]
+CheckpointWord = Literal["ok", "ext_busy", "ext_lost"]
+ReplayWord = Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
+WithdrawWord = Literal["ok", "busy", "gone"]
+BreakerWord = Literal["ok", "failed", "refused", "pause", "resume", "rejected", "written"]
+
+
+class LaneError(Exception):
+    """Base of what the lanes raise."""
+
+
+class Fenced(LaneError):
+    """The lane is not this holder's any more (or the step is stale): nothing was stored or may be written."""
+
+
+class StillOpen(LaneError):
+    """The head cannot be dead-lettered yet: a write may still commit, or the journal names it."""
+
+    def __init__(self, commit_until_ms: int | None) -> None:
+        self.commit_until_ms = commit_until_ms
+        super().__init__("a write of this lane is still open")
+
+
+class NoWorkspace(LaneError):
+    """The workspace's `meta` is not there: Redis was emptied. Nothing was written."""
+
+
+class Rekeyed(LaneError):
+    """The workspace has another secret than the caller used. Nothing was done; read the secret again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Times in milliseconds; meaning and defaults are those of the settings of the same names."""
+
+    lease_ms: int = 5_000
+    commit_ms: int = 31_000
+    """Grace + HTTP time-out + tail: how long a recorded write may still commit."""
+    failover_hold_ms: int = 31_000
+    """In a new epoch nothing is granted for this long; 0: Redis cannot lose what it has acknowledged."""
+    settle_window_ms: int = 600_000
+    registry_ttl_ms: int = 900_000
+    consent_ttl_ms: int = 30 * DAY_MS
+    version_ttl_ms: int = DAY_MS
+    status_ttl_ms: int = 7 * DAY_MS
+    unchanged_ttl_ms: int = 3_600_000
+    dedupe_ttl_ms: int = DAY_MS
+    idle_ttl_ms: int = DAY_MS
+    """Life of an empty lane's hash; never shorter than the registry's."""
+    block_ms: int = 300_000
+    fold_max: int = 50
+    batch_bytes: int = 65_536
+    schema: int = 3
+    """Newest payload schema this worker understands."""
+    newer_ms: int = 60_000
+    max_kills: int = 4
+    wake_max: int = 64
+    requests_per_10s: int = 1_600
+    lane_max: int = 10_000
+    queue_max: int = 1_000_000
+    """Limits of `replay`; producers pass their own to `submit`."""
+    timeline_max: int = 200
+    breaker_calls: int = 5
+    breaker_lanes: int = 3
+    probe_first_ms: int = 1_000
+    probe_longest_ms: int = 15_000
+    bulk_rejections: int = 20
+    bulk_pause_ms: int = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedIntent:
+    """An intent that the holder may work on."""
+
+    id: str
+    payload: str
+    """The intent as JSON."""
+    accepted_ms: int
+    attempts: int
+    """Attempts begun, this one included for the head."""
+    kills: int
+    """Processes that died while this was the head."""
+    again_ms: int | None = None
+    """Of a replayed dead letter: when it came back; `accepted_ms` is its first acceptance."""
+    whole: bool = False
+    """Of a replayed dead letter: nothing is to be left out of it."""
+    burials: int = 0
+    bulk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """An external id that the head names, locked by this grant."""
+
+    digest: str
+    pointer: str | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Source ("" for none) → `number intent ms`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Of a change of address: what the lane of the new address knows."""
+
+    lane: str
+    registry: str | None
+    consent: str | None
+    usable: bool
+    outdated: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The lane is yours until the lease ends, counted from before the first send of what gave it."""
+
+    lane: str
+    token: str
+    fence: int
+    now_ms: int
+    intents: tuple[GrantedIntent, ...]
+    """The batch: a prefix of the queue, head first, at least one."""
+    usable: bool
+    """The last holder settled cleanly: the registry's facts may be used to skip a write."""
+    error: str | None = None
+    """The head's last error."""
+    registry: str | None = None
+    consent: str | None = None
+    journal: str | None = None
+    open_write: str | None = None
+    """A write of an earlier holder whose end is not known; it can no longer commit."""
+    commit_until_ms: int | None = None
+    locks: tuple[Lock, ...] = ()
+    outdated: Mapping[str, int] = field(default_factory=dict)
+    """Contact digest → ms: facts from before are not true any more (another lane wrote, or it moved)."""
+    target: Target | None = None
+
+    @property
+    def head(self) -> GrantedIntent:
+        return self.intents[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer of a claim."""
+
+    word: ClaimWord
+    grants: tuple[Grant, ...] = ()
+    more: bool = False
+    """More lanes are ready: claim again."""
+    calls: int = 0
+    """Calls reserved from the bucket beyond those in hand."""
+    wait_ms: int = 0
+    """When the bucket lets more lanes be claimed; 0: it does not stand in the way."""
+    epoch_ms: int | None = None
+    """Since when this server is on record; None: no epoch in which anything may have been lost."""
+    breaker: BreakerState = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a tick renews."""
+
+    lane: str
+    token: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The answer of a tick."""
+
+    lost: frozenset[tuple[str, int]]
+    """(lane, fence) of the leases that are not this engine's any more."""
+    ready: bool
+    """Lanes are ready, or this tick made some ready."""
+    breaker: BreakerState
+    probe: bool
+    """This engine is to send the next probe."""
+    more: bool = False
+    """More lanes are due than one tick moves: tick again in 20 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Calls taken from the bucket, and when more can be had (ms; 0 if all were given)."""
+
+    calls: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call under a lease. Its number is made once, and kept across resends."""
+
+    lane: str
+    token: str
+    fence: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContactWrite:
+    """A write to a contact that lives at another address than the lane's."""
+
+    digest: str
+    home: str | None
+    """The lane of the address that it has, if known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The answer of a checkpoint."""
+
+    word: CheckpointWord
+    now_ms: int
+    commit_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one intent ended."""
+
+    id: str
+    outcome: str
+    brief: bool = False
+    """A bulk intent that changed nothing: its record lives for `unchanged_ttl_ms` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A settle check that the lane owes from now on."""
+
+    id: str
+    """Intent id that it will have."""
+    payload: str
+    delay_ms: int
+    only_in_new_epoch: bool = False
+    """A guarded create: owed only in the first settle window of an epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A contact that moved away from a lane: what that lane knows of it is no longer true."""
+
+    contact: str
+    """Digest."""
+    from_lane: str
+    home: str
+    """The lane where it lives now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEnd:
+    """What the lane of the new address is to know after a change of address."""
+
+    registry: Part
+    consent: Part
+    about: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExtNote:
+    """What is remembered with an external id when the wish holds."""
+
+    digest: str
+    pointer: Part = KEEP
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Go on with the next batch under the same lease."""
+
+    in_hand: int
+    """Calls in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The answer of settle and bury."""
+
+    word: Literal["more", "left"]
+    grant: Grant | None = None
+    calls: int = 0
+    """Calls reserved with `more`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """How the line stands."""
+
+    state: BreakerState
+    since_ms: int = 0
+    next_ms: int = 0
+    problem: str = ""
+    """JSON of the problem, or an operator's reason."""
+    sort: str = "reads"
+    changed: bool = False
+    """This call changed the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The answer of replay."""
+
+    word: ReplayWord
+    wake: bool = False
