@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from onelane_worker.lanes.types import (
     KEEP, BreakerView, BreakerWord, Check, Checkpointed, Claimed, ContactWrite, Ended, ExtNote, Keep, Lease, Left,
-    More, Part, PostponedState, Replayed, Reserved, Settled, Step, TargetEnd, Ticked, WithdrawWord,
+    More, Part, Postponed, PostponedState, RegistryPart, Replayed, Reserved, Settled, Step, StoredEntry, TargetEnd, Ticked, WithdrawWord,
 )
 
 
@@ -32,7 +32,7 @@ class LaneStore:
 
     # ── under the lease ──
     async def checkpoint(
-        self, step: Step, *, open_write: str, journal: Part = KEEP, registry: Part = KEEP,
+        self, step: Step, *, open_write: str, journal: Part = KEEP, registry: RegistryPart = KEEP,
         contact: ContactWrite | None = None, external_id: str | None = None,
     ) -> Checkpointed:
         """Record a write before it is sent. `external_id`: digest of a further one to lock."""
@@ -43,17 +43,16 @@ class LaneStore:
         raise NotImplementedError
 
     async def settle(
-        self, step: Step, ended: Sequence[Ended], *, registry: Part, consent: Part = KEEP, about: Sequence[str] = (),
+        self, step: Step, ended: Sequence[Ended], *, registry: RegistryPart, consent: Part = KEEP,
         ext: Sequence[ExtNote] = (), left: Sequence[Left] = (), timeline: Sequence[str] = (),
         check: Check | Keep | None = KEEP, target: TargetEnd | None = None, more: More | None = None,
     ) -> Settled:
-        """`about`: digests of contacts in the registry entry that live at another address (an erasure must find this
-        lane) or whose marks the next grant must tell."""
+        """End the intents, head first, and go on with `more`, or release."""
         raise NotImplementedError
 
     async def bury(
-        self, step: Step, intent_id: str, error: str, outcome: str, *, answered: int | None = None, registry: Part = KEEP,
-        consent: Part = KEEP, about: Sequence[str] = (), timeline: Sequence[str] = (), target_pointer: str | None = None,
+        self, step: Step, intent_id: str, error: str, outcome: str, *, answered: int | None = None, registry: RegistryPart = KEEP,
+        consent: Part = KEEP, timeline: Sequence[str] = (), target_pointer: StoredEntry | None = None,
         more: More | None = None,
     ) -> Settled:
         """`answered`: number of the step whose open write was answered. Raises `StillOpen`."""
@@ -61,10 +60,10 @@ class LaneStore:
 
     async def postpone(
         self, step: Step, delay_ms: int, state: PostponedState, *, unknown: bool, counted: bool | None, error: Part = KEEP,
-        journal: Part = KEEP, registry: Part = KEEP, consent: Part = KEEP, yields: bool = False,
+        journal: Part = KEEP, registry: RegistryPart = KEEP, consent: Part = KEEP, yields: bool = False,
         external_id: str | None = None, timeline: Sequence[str] = (),
-    ) -> int:
-        """Release and look again; returns when (ms). `counted` None: no attempt counts, nor earlier ones."""
+    ) -> Postponed:
+        """Release and look again. `counted` None: no attempt counts, nor earlier ones."""
         raise NotImplementedError
 
     async def scrub(self, steps: Callable[[], Step], outcome: str, ext: Sequence[str], contacts: Sequence[str]) -> None:

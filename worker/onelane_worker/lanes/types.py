@@ -27,7 +27,8 @@ Part = str | None | Keep
 """What to store: JSON text, None to clear, KEEP to leave it alone."""
 
 PostponedState = Literal["retrying", "reconciling", "parked"]
-BreakerState = Literal["closed", "open", "half", "paused"]
+BreakerState = Literal["closed", "streak", "half", "open", "paused"]
+"""streak: closed, but failures are being counted, so that an answered call must be told."""
 ClaimWord = Literal["ok", "again", "stale", "open", "hold", "half"]
 CheckpointWord = Literal["ok", "ext_busy", "ext_lost"]
 ReplayWord = Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
@@ -57,6 +58,22 @@ class NoWorkspace(LaneError):
 
 class Rekeyed(LaneError):
     """The workspace has another secret than the caller used. Nothing was done; read the secret again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A registry entry as the lane keeps it."""
+
+    text: str
+    """JSON."""
+    about: tuple[str, ...] = ()
+    """Digests of all contacts in it: the next grant tells what others did to them."""
+    elsewhere: tuple[str, ...] = ()
+    """Those of them that live at another address: an erasure of them must find this lane (`at:<lane>`)."""
+
+
+RegistryPart = StoredEntry | None | Keep
+"""What to store of the registry: an entry, None to clear, KEEP to leave it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,7 @@ class Target:
     consent: str | None
     usable: bool
     outdated: Mapping[str, int] = field(default_factory=dict)
+    moved: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +180,8 @@ class Grant:
     locks: tuple[Lock, ...] = ()
     outdated: Mapping[str, int] = field(default_factory=dict)
     """Contact digest → ms: facts from before are not true any more (another lane wrote, or it moved)."""
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """Contact digest → ms when it moved to another lane than this one (`home`): its pointer is to be read first."""
     target: Target | None = None
 
     @property
@@ -184,6 +204,9 @@ class Claimed:
     epoch_ms: int | None = None
     """Since when this server is on record; None: no epoch in which anything may have been lost."""
     breaker: BreakerState = "closed"
+    bulk: BreakerState = "closed"
+    """The breaker of bulk intents."""
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +227,7 @@ class Ticked:
     ready: bool
     """Lanes are ready, or this tick made some ready."""
     breaker: BreakerState
+    bulk: BreakerState
     probe: bool
     """This engine is to send the next probe."""
     more: bool = False
@@ -283,9 +307,8 @@ class Left:
 class TargetEnd:
     """What the lane of the new address is to know after a change of address."""
 
-    registry: Part
+    registry: RegistryPart
     consent: Part
-    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +336,16 @@ class Settled:
     grant: Grant | None = None
     calls: int = 0
     """Calls reserved with `more`."""
+    ready: bool = False
+    """Lanes are ready now: worth a claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The answer of postpone."""
+
+    due_ms: int
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)
