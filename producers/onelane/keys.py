@@ -1,31 +1,31 @@
 """Every Redis key, spelled here and nowhere else.
 
-All keys of a workspace share the hash tag `{ol:<workspace>}`: one slot of a Redis Cluster, so that every script
-may touch any of them. A script receives the prefix as its only key and appends the rest itself.
+All keys of a workspace share the hash tag `{ol:<workspace>}`: one slot of a Redis Cluster, so that every
+script may touch any of them. A script receives the prefix as its only key and appends the rest itself.
 
-| after the prefix        | type   | time to live               | holds                                            |
-| ----------------------- | ------ | -------------------------- | ------------------------------------------------ |
-| meta                    | hash   | permanent                  | secret, format, created; Intercom's workspace    |
-| ready:<class>           | zset   | permanent                  | lane → order number                              |
-| due                     | zset   | permanent                  | lane → ms when to look again                     |
-| counters                | hash   | permanent                  | order, pending, pops, tokens, healed, ticked, …  |
-| queue:<lane>            | list   | while not empty            | intent ids and markers, head first               |
-| lane:<lane>             | hash   | a day, once asleep         | lease, fence, step, journal, open write, check   |
-| intent:<id>             | hash   | STATUS_TTL once ended      | payload, progress, outcome                       |
-| dedupe:<digest>         | string | DEDUPE_TTL once ended      | intent id and content digest                     |
-| registry:<lane>         | string | REGISTRY_TTL               | the recently written registry                    |
-| consent:<lane>          | string | CONSENT_MEMORY             | last consent, versions, burials                  |
-| timeline:<lane>         | list   | STATUS_TTL                 | what happened, for operators                     |
-| ext:<digest>            | hash   | VERSION_MEMORY             | lock of an external id, pointer, versions        |
-| wait:<digest>           | zset   | while not empty            | lane that waits for an external id → order       |
-| contact:<digest>        | hash   | REGISTRY_TTL and a commit  | writes from other lanes, lanes that know it      |
-| engine:<id>             | hash   | 10 minutes                 | last claim and its grants, last tick, name       |
-| engines                 | zset   | permanent                  | engine → ms of its last tick                     |
-| dead                    | zset   | permanent                  | intent id → ms of burial                         |
-| letters:<lane>          | set    | while not empty            | dead intents of the lane                         |
-| breaker, breaker:bulk   | hash   | while open or in a streak  | circuit breaker; the same for bulk intents       |
-| bucket                  | hash   | a minute                   | rate budget                                      |
-| epoch                   | hash   | permanent                  | which server, since when                         |
+| after the prefix      | type   | time to live              | holds                                      |
+| --------------------- | ------ | ------------------------- | ------------------------------------------ |
+| meta                  | hash   | permanent                 | secret, format, created, Intercom's side   |
+| ready:<class>         | zset   | permanent                 | lane → order number                        |
+| due                   | zset   | permanent                 | lane → ms when to look again               |
+| counters              | hash   | permanent                 | order, pending, pops, tokens, healed, …    |
+| queue:<lane>          | list   | while not empty           | intent ids and markers, head first         |
+| lane:<lane>           | hash   | a day, once asleep        | lease, fence, step, journal, open write, … |
+| intent:<id>           | hash   | STATUS_TTL once ended     | payload, progress, outcome                 |
+| dedupe:<digest>       | string | DEDUPE_TTL once ended     | intent id and content digest               |
+| registry:<lane>       | string | REGISTRY_TTL              | the recently written registry              |
+| consent:<lane>        | string | CONSENT_MEMORY            | last consent, versions, burials            |
+| timeline:<lane>       | list   | STATUS_TTL                | what happened, for operators               |
+| ext:<digest>          | hash   | VERSION_MEMORY            | lock of an external id, pointer, versions  |
+| wait:<digest>         | zset   | while not empty           | lane that waits for an external id → order |
+| contact:<digest>      | hash   | REGISTRY_TTL and a commit | writes from other lanes, lanes that know it |
+| engine:<id>           | hash   | 10 minutes                | last claim and its grants, last tick, name |
+| engines               | zset   | permanent                 | engine → ms of its last tick               |
+| dead                  | zset   | permanent                 | intent id → ms of burial                   |
+| letters:<lane>        | set    | while not empty           | dead intents of the lane                   |
+| breaker, breaker:bulk | hash   | while open or in a streak | circuit breaker; the same for bulk intents |
+| bucket                | hash   | a minute                  | rate budget                                |
+| epoch                 | hash   | permanent                 | which server, since when                   |
 
 Global is only `onelane:workspaces`, the set of the workspaces' names.
 """
