@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from tests.promise.checker import check
+from tests.checker.checker import check
 
 from .evidence import load
 from .run import Options, run

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.promise.history import Span
+from tests.checker.history import Span
 
 from onelane import keyspace
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.promise.history import Accepted, Declared, Span
+from tests.checker.history import Accepted, Declared, Span
 
 Json = dict[str, Any]
 _TOLD = ("commit_window_s", "frozen_slack_s", "newsletter_types")

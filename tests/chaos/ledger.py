@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from tests.promise.history import Accepted, normal
+from tests.checker.history import Accepted, normal
 
 from onelane import ContactQueue, Status
 

@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 from redis.exceptions import RedisError
-from tests.promise.checker import check
-from tests.promise.history import Declared
-from tests.promise.report import Report
+from tests.checker.checker import check
+from tests.checker.history import Declared
+from tests.checker.report import Report
 
 from .events import Toll, Tormentor
 from .evidence import dump

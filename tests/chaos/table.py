@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from tests.promise.report import KINDS, LOST, OVERLAP
+from tests.checker.report import KINDS, LOST, OVERLAP
 
 from .recovery import BOUND_S, SLACK_S, Recovery
 from .run import BROKEN, HOLDS, Result

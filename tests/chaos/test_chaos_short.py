@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.promise.checker import check
+from tests.checker.checker import check
 
 from .evidence import load
 from .run import Options, Result, run

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.promise.report import LOST, Report, Violation
+from tests.checker.report import LOST, Report, Violation
 
 from .events import Toll
 from .recovery import Recovery

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.promise import report as kinds
-from tests.promise.report import Violation
+from tests.checker import report as kinds
+from tests.checker.report import Violation
 
 from .script import Script
 from .world import World

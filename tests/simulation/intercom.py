@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.promise.history import Span
+from tests.checker.history import Span
 
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.core import operations as op

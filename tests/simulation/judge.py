@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.promise.checker import check
-from tests.promise.history import Accepted, Declared
-from tests.promise.report import Violation
-from tests.promise.wishes import APPLIED
+from tests.checker.checker import check
+from tests.checker.history import Accepted, Declared
+from tests.checker.report import Violation
+from tests.checker.wishes import APPLIED
 
 from onelane import keyspace
 

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl
 
 import time_machine
 from redis import Redis
-from tests.promise.checker import check
-from tests.promise.history import Accepted, Declared
-from tests.promise.report import Report
+from tests.checker.checker import check
+from tests.checker.history import Accepted, Declared
+from tests.checker.report import Report
 
 from onelane import Outcome, Receipt, keyspace
 from onelane_sandbox.rules import Request, Sandbox
