@@ -10,7 +10,7 @@ What can happen to one call:
     committed_late    takes effect after our time-out, within the tail
     error_before      5xx, nothing done                            error_after       5xx, done all the same
     throttled         429                                          not_sent          no connection
-    slow              an answer just before the time-out           status            a proxy answers, nothing done
+    slow              an answer just before the time-out           status            answered by a proxy
     freeze_at_socket  its process stands still between its last look at the clock and the first byte: the one
                       late write that nothing can prevent
 """
@@ -24,11 +24,12 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
+from onelane_worker.planner import operations as op
+
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.intercom.requests import Request as Wire
 from onelane_worker.intercom.requests import to_request
 from onelane_worker.intercom.responses import to_reply
-from onelane_worker.planner import operations as op
 
 from .faults import Fault, Strike
 from .loop import Process, VirtualLoop
@@ -45,6 +46,9 @@ class Network:
     """How long after our time-out Intercom may still commit."""
     way_s: tuple[float, float] = (0.005, 0.05)
     service_s: tuple[float, float] = (0.02, 0.4)
+
+
+NETWORK = Network()
 
 
 @dataclass(slots=True)
@@ -81,7 +85,7 @@ class Intercom:
         strike: Strike,
         dice: Random,
         *,
-        network: Network = Network(),  # noqa: B008  # frozen
+        network: Network = NETWORK,
         skew_s: float = 0.0,
         kill: Callable[[Process], None],
         freeze: Callable[[Process, float], None],
@@ -158,7 +162,9 @@ class Intercom:
         if isinstance(response, int):
             return to_reply(operation, response, {}, PAGE, started_ms, self.clock_s)
         content = response.content
-        return to_reply(operation, response.status, response.headers, content, started_ms, wall_s=self.clock_s)
+        return to_reply(
+            operation, response.status, response.headers, content, started_ms, wall_s=self.clock_s
+        )
 
     async def _dies(self, process: Process) -> None:
         self._kill(process)

@@ -1,14 +1,14 @@
 """Between a process and Redis: where calls are lost, doubled and delayed, and where processes die.
 
-A call is two events: it takes effect, and its reply arrives. Whoever made it waits in between, so everybody else may
-act before it took effect and before its reply.
+A call is two events: it takes effect, and its reply arrives. Whoever made it waits in between, so everybody
+else may act before it took effect and before its reply.
 
-    crash_before         the process dies before the call is sent      crash_after    it is sent, and the process dies
-    freeze_before        the process stands still, then sends          freeze_after   it sends, then stands still
-    reply_lost           executed; the client sends it again later     late_copy      executed again later
-    delayed_and_resent   the client gives up, sends it again, and the first copy arrives last
-    down_before          no connection                                 down_after     executed, then the connection breaks
-    refused              the server refuses: OOM, READONLY, …          hung           executed, and never answered
+    crash_before         its process dies                        crash_after     sent, and its process dies
+    freeze_before        its process stands still, then sends    freeze_after    it sends, then stands still
+    reply_lost           executed; the client sends it again     late_copy       executed again later
+    delayed_and_resent   the client gives up and sends it again; the first copy arrives last
+    down_before          no connection                           down_after      executed, connection lost
+    hung                 executed, and never answered            oom, readonly … the server refuses
 """
 
 from __future__ import annotations
@@ -82,17 +82,17 @@ class Link:
         return await answer
 
     def submit(self, what: str, effect: Effect, answered: Callable[[Any], None]) -> None:
-        """One call of a producer that only waits for an answer; `answered` gets it, unless the producer dies."""
+        """One call of a producer, who only waits for the answer; `answered` gets it, unless he dies."""
         fault = self._strike("producer", None, what)
         kind, delay_s = (fault.kind, fault.delay_s) if fault else ("", 0.0)
         answer: asyncio.Future[Any] = self._loop.create_future()
         answer.add_done_callback(lambda done: None if done.exception() else answered(done.result()))
-        resent_s = {"reply_lost": delay_s, "delayed_and_resent": min(CLIENT_TIMEOUT_S, delay_s / 2)}.get(kind, 0.0)
+        resends = {"reply_lost": delay_s, "delayed_and_resent": min(CLIENT_TIMEOUT_S, delay_s / 2)}
         if kind:
             copies = {"late_copy": delay_s, "delayed_and_resent": delay_s}
             self._send(effect, what, None, copies.get(kind, 0.0))
         if kind != "crash_after":
-            self._send(effect, what, answer, resent_s)
+            self._send(effect, what, answer, resends.get(kind, 0.0))
 
     # ── inside ──
 
@@ -130,7 +130,9 @@ class Link:
             case refusal:
                 self._fail(answer, REFUSALS[refusal](), 0.001)
 
-    def _send(self, effect: Effect, what: str, answer: asyncio.Future[Any] | None, delay_s: float = 0.0) -> None:
+    def _send(
+        self, effect: Effect, what: str, answer: asyncio.Future[Any] | None, delay_s: float = 0.0
+    ) -> None:
         """It takes effect a moment later; `answer` None: nobody listens."""
         self._loop.after(delay_s + self._latency_s(), lambda: self._execute(effect, what, answer))
 
@@ -148,12 +150,21 @@ class Link:
             return
         self._note("redis", what, found)
         if answer is not None:
-            self._loop.after(self._latency_s(), lambda: answer.done() or answer.set_result(found))
+            self._loop.after(self._latency_s(), lambda: _ring(answer, found))
         self._after_effect(what)
 
     def _fail(self, answer: asyncio.Future[Any] | None, error: Exception, delay_s: float) -> None:
         if answer is not None:
-            self._loop.after(delay_s, lambda: answer.done() or answer.set_exception(error))
+            self._loop.after(delay_s, lambda: _ring(answer, error))
 
     def _latency_s(self) -> float:
         return self._dice.uniform(0.0002, 0.002)
+
+
+def _ring(answer: asyncio.Future[Any], found: Any) -> None:
+    if answer.done():
+        return
+    if isinstance(found, Exception):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)

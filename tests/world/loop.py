@@ -1,26 +1,27 @@
 """An asyncio event loop in virtual time, for several processes at once.
 
-Time jumps from one event to the next; an hour in which nothing happens costs nothing. One thing runs at a time, and
-the order of all steps follows from their times alone, so a seed is always the same history.
+Time jumps from one event to the next; an hour in which nothing happens costs nothing. One thing runs at a
+time, and the order of all steps follows from their times alone, so a seed is always the same history.
 
-The code under test runs in a `Process`: tasks and callbacks made there belong to it (by a context variable). A process
-has its own monotonic clock; it can be frozen, and it can be killed: what belongs to it is then never run again.
+The code under test runs in a `Process`: what is begun there belongs to it (by a context variable).
+A process has its own monotonic clock; it can be frozen, and it can be killed: what belongs to it is then
+never run again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import heapq
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _Timer = tuple[float, int, events.Handle]
-_owner: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+_owner: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 class Process:
@@ -35,7 +36,7 @@ class Process:
         self.rate = rate
         self.alive = True
         self.frozen_until_s = 0.0
-        self.context = contextvars.copy_context()
+        self.context = copy_context()
         self.context.run(_owner.set, self)
 
 
@@ -47,15 +48,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.now = start_s
         self.steps = 0
         self.idle_until: Callable[[], float] = lambda: 0.0
-        """Until when nothing of interest can happen but events of the world: the timers of processes then fire late,
-        and once, in place of thousands of times."""
+        """Until when nothing of interest can happen but events of the world: the timers of processes then
+        fire late, and once, in place of thousands of times."""
         self._most_steps = most_steps
         self._running: Process | None = None
         self._order = 0
         self._soon: deque[events.Handle] = deque()
         self._timers: list[_Timer] = []
         self._events: list[_Timer] = []
-        self._world = contextvars.copy_context()
+        self._world = copy_context()
         self._world.run(_owner.set, None)
 
     # ── asyncio's side ──
@@ -64,22 +65,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         process = self._running
         return self.now if process is None else self.now * process.rate + process.skew_s
 
-    def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
         self._soon.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
         process = self._running
         at_s = when if process is None else (when - process.skew_s) / process.rate
@@ -137,7 +138,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with suppress(RuntimeError):  # it wants to wait in its `finally`
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
         self._soon.clear()
         self._timers.clear()
         self._events.clear()
@@ -154,7 +155,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         handle = self._soon.popleft() if self._soon else self._next(until_s)
         if handle is None:
             return False
-        if not handle._cancelled:  # type: ignore[attr-defined]
+        if not handle._cancelled:
             self._run(handle)
         return True
 
@@ -197,6 +198,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 def _first(timers: list[_Timer]) -> _Timer | None:
     """The first that is not cancelled."""
-    while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+    while timers and timers[0][2]._cancelled:
         heapq.heappop(timers)
     return timers[0] if timers else None

@@ -1,4 +1,4 @@
-"""One Redis server, in process and in virtual time. It runs the product's own scripts in Redis' own Lua (5.1)."""
+"""One Redis server, in process and in virtual time: it runs the product's scripts in Redis' own Lua (5.1)."""
 
 from __future__ import annotations
 
