@@ -1,8 +1,7 @@
 """What goes into and comes out of a lane.
 
-Registry, consent, journal, open write, error, outcome and timeline are JSON text that the lanes carry and never
-read. Times are milliseconds of Redis' clock unless a name says otherwise.
-"""
+Registry, consent, journal, open write, error, outcome and timeline are JSON text that the lanes carry and
+never read. Times are milliseconds of Redis' clock unless a name says otherwise. """
 
 from __future__ import annotations
 
@@ -181,7 +180,8 @@ class Grant:
     outdated: Mapping[str, int] = field(default_factory=dict)
     """Contact digest → ms: facts from before are not true any more (another lane wrote, or it moved)."""
     moved: Mapping[str, int] = field(default_factory=dict)
-    """Contact digest → ms when it moved to another lane than this one (`home`): its pointer is to be read first."""
+    """Contact digest → ms when it moved to another lane than this one (`home`): its pointer is to be read
+    first."""
     target: Target | None = None
 
     @property

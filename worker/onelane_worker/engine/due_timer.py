@@ -1,0 +1,73 @@
+"""The timer of one engine: renews its leases, moves lanes that are due, sends the breaker's probes.
+
+One script does it (`tick`). It is the only recovery path: retries, expired leases, reconciliation, settle
+checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from onelane_worker.engine.circuit_breaker import CircuitBreaker
+from onelane_worker.engine.lease import Lease
+from onelane_worker.lanes import types
+from onelane_worker.lanes.store import LaneStore
+
+log = structlog.get_logger(__name__)
+BUSY_S, IDLE_S, MORE_S, REFUSED_S = 0.5, 2.0, 0.02, 5.0
+"""Between two ticks: at work or with lanes ready; idle; with more lanes due than one tick moves; refused."""
+
+
+class _Engine(Protocol):
+    id: str
+    name: str
+    store: LaneStore
+    breaker: CircuitBreaker
+    max_hold_s: float
+    clock: Callable[[], float]
+
+    def leases(self) -> Iterable[Lease]: ...
+
+    def poke(self, wakes: int = 0) -> None: ...
+
+    def probe(self) -> None: ...
+
+
+class DueTimer:
+    """Ticks until it is cancelled."""
+
+    def __init__(self, engine: _Engine, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._engine = engine
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        while True:
+            try:
+                pause_s = await self._tick()
+            except RedisError as error:
+                log.error("Redis refuses the timer", error=type(error).__name__)
+                pause_s = REFUSED_S
+            await self._sleep(pause_s)
+
+    async def _tick(self) -> float:
+        engine, sent_at = self._engine, self._engine.clock()
+        held = [lease for lease in engine.leases() if sent_at - lease.granted_at < engine.max_hold_s]
+        asked = [types.Lease(held_.grant.lane, held_.grant.token, held_.grant.fence) for held_ in held]
+        ticked = await engine.store.tick(engine.id, engine.name, asked)
+        for lease in held:
+            if (lease.grant.lane, lease.grant.fence) in ticked.lost:
+                lease.lost = True
+            else:
+                lease.extended(sent_at)
+        engine.breaker.heard(ticked.breaker, ticked.bulk)
+        if ticked.probe:
+            engine.probe()
+        if ticked.ready:
+            engine.poke()
+        if ticked.more:
+            return MORE_S
+        return BUSY_S if held or ticked.ready else IDLE_S
