@@ -1,1 +1,2 @@
-"""Time and memory, measured on this machine: `python -m bench`. Never part of the tests."""
+"""Measurements on this machine; never part of the tests. `make bench-engine` runs `python -m
+bench.engine`."""

@@ -1,0 +1,265 @@
+"""`python -m bench.engine [--json] [--only NAME …] [--quick]`: how fast the engine is, beside plain Celery.
+
+Everything runs on this machine in one go, so that the ratios hold although the machine is noisy. Rates are
+taken from a backlog: the worker is held still (SIGSTOP) while intents are stored, and timed from the moment
+it goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from celery import Celery
+from rich.console import Console
+from rich.table import Table
+
+from bench.stack import Stack, Worker, stack, wait_until
+from onelane import ContactQueue, ContactSync, LeadCapture, ProductSignUp
+
+Figures = dict[str, float]
+console = Console(stderr=True)
+
+
+def sync(n: int, name: str) -> ContactSync:
+    return ContactSync(email=f"p{n}@example.test", external_id=f"x{n}", name=name)
+
+
+def sign_up(n: int, prefix: str = "p", name: str = "Ann") -> ProductSignUp:
+    external_id = f"x{n}" if prefix == "p" else f"{prefix}{n}"
+    return ProductSignUp(email=f"{prefix}{n}@example.test", external_id=external_id, name=name)
+
+
+class Run:
+    """A worker and a queue, and what is measured of them."""
+
+    def __init__(self, at: Stack, worker: Worker) -> None:
+        self.at, self.worker = at, worker
+        self.queue = ContactQueue.from_url(at.redis_url)
+
+    def warm_up(self) -> None:
+        self.queue.wait(self.queue.enqueue(LeadCapture(email="warm.up@example.test")).id, timeout=90)
+
+    def backlog(self, intents: Sequence[Any]) -> tuple[float, float]:
+        """Serve them from a backlog; returns seconds and CPU seconds of the worker."""
+        self.worker.hold()
+        receipts = self.queue.enqueue_many(intents)
+        cpu_s, began = self.worker.cpu_s(), time.monotonic()
+        self.worker.go()
+        self.settle([receipt.id for receipt in receipts])
+        return time.monotonic() - began, self.worker.cpu_s() - cpu_s
+
+    def settle(self, ids: Sequence[str], timeout_s: float = 180.0) -> None:
+        """Wait for the end of all; cheap while it waits."""
+        left = list(ids)
+        until = time.monotonic() + timeout_s
+        while left:
+            if self.queue.status(left[-1]).state in ("done", "dead"):
+                left.pop()
+            elif time.monotonic() > until:
+                raise TimeoutError(f"{len(left)} intents have not ended: {self.queue.status(left[-1])}")
+            else:
+                time.sleep(0.01)
+
+
+@contextmanager
+def running(**settings: object) -> Any:
+    with stack() as at, at.onelane(**settings) as worker:
+        run = Run(at, worker)
+        run.warm_up()
+        yield run
+
+
+def rates(size: int) -> Figures:
+    """Updates, newcomers and no-ops from a backlog, one process, no folding; plain Celery beside it."""
+    found: Figures = {}
+    with running() as run:
+        took, cpu = run.backlog([sign_up(n) for n in range(size)])
+        found |= {"newcomers/s": size / took, "newcomer cpu ms": cpu / size * 1000}
+        took, cpu = run.backlog([sync(n, "Bea") for n in range(size)])
+        found |= {"updates/s": size / took, "update cpu ms": cpu / size * 1000}
+        took, cpu = run.backlog([sync(n, "Bea") for n in range(size)])
+        found |= {"no-ops/s": size / took, "no-op cpu ms": cpu / size * 1000}
+        people = size // 4
+        fold = [sync(n, f"Name {k}") for k in range(10) for n in range(people)]
+        took, cpu = run.backlog(fold)
+        found |= {"folded/s": len(fold) / took, "folded cpu ms": cpu / len(fold) * 1000}
+    return found | plain(size)
+
+
+def plain(size: int) -> Figures:
+    """The same calls by plain Celery; the better of two pools of threads."""
+    found: Figures = {}
+    for threads in (32, 64):
+        with stack() as at, at.plain("threads", threads) as worker, Celery(broker=at.redis_url) as app:
+            task = partial(app.send_task, queue="plain", ignore_result=True)
+            send: dict[str, Callable[[int], object]] = {
+                "updates": lambda n, task=task: task(
+                    "bench.plain_celery.update", (f"{n:024x}", {"name": "Bea"})
+                ),
+                "newcomers": lambda n, task=task: task(
+                    "bench.plain_celery.newcomer", (f"p{n}@example.test", {"name": "Ann"})
+                ),
+            }
+            send["updates"](0)
+            wait_until(lambda: at.calls() > 0, 60)
+            for name, calls in (("updates", 1), ("newcomers", 2)):
+                worker.hold()
+                for n in range(size):
+                    send[name](n)
+                before, cpu_s, began = at.calls(), worker.cpu_s(), time.monotonic()
+                worker.go()
+                wait_until(lambda: at.calls() >= before + calls * size)  # noqa: B023
+                rate = size / (time.monotonic() - began)
+                if rate > found.get(f"plain {name}/s", 0):
+                    found[f"plain {name}/s"] = rate
+                    found[f"plain {name} cpu ms"] = (worker.cpu_s() - cpu_s) / size * 1000
+    return found
+
+
+def hot(size: int) -> Figures:
+    """One address with `size` intents that may not fold, and 300 cold addresses behind them."""
+    with running(fold_max=1) as run:
+        run.backlog([sign_up(n) for n in range(300)])
+        run.backlog([sign_up(0, "h")])
+        run.worker.hold()
+        heat = [ContactSync(email="h0@example.test", external_id="h0", name=f"Name {n}") for n in range(size)]
+        hot_ids = [receipt.id for receipt in run.queue.enqueue_many(heat)]
+        cold = run.queue.enqueue_many([sync(n, "Bea") for n in range(300)])
+        run.at.log(True)
+        went = time.time()
+        run.worker.go()
+        run.settle([receipt.id for receipt in cold])
+        run.settle(hot_ids)
+        ends = [run.queue.status(receipt.id).finished_at.timestamp() - went for receipt in cold]
+        calls = [at for at, what, body in run.at.logged() if '"Name ' in body]
+    return {
+        "hot address/s": (len(calls) - 1) / (max(calls) - min(calls)),
+        "cold behind hot p99 ms": quantile(ends, 0.99) * 1000,
+    }
+
+
+def paced(seconds: int, rate: int = 100) -> Figures:
+    """Newcomers at a steady pace: from the return of `enqueue` to the first call, and to the end."""
+    with running() as run:
+        run.at.log(True)
+        sent: dict[str, tuple[float, str]] = {}
+        began = time.monotonic()
+        for n in range(rate * seconds):
+            time.sleep(max(0.0, began + n / rate - time.monotonic()))
+            receipt = run.queue.enqueue(LeadCapture(email=f"q{n}@example.test", name="Ann"))
+            sent[f"q{n}@example.test"] = (time.time(), receipt.id)
+        run.settle([receipt_id for _, receipt_id in sent.values()])
+        first: dict[str, float] = {}
+        for at, what, body in run.at.logged():
+            if what == "POST /contacts/search":
+                first.setdefault(json.loads(body)["query"]["value"], at)
+        starts = [first[email] - at for email, (at, _) in sent.items()]
+        ends = [run.queue.status(one).finished_at.timestamp() - at for at, one in sent.values()]
+    return {
+        "start p50 ms": quantile(starts, 0.5) * 1000,
+        "start p99 ms": quantile(starts, 0.99) * 1000,
+        "done p99 ms (2 calls)": quantile(ends, 0.99) * 1000,
+    }
+
+
+def idle(seconds: int) -> Figures:
+    """A worker with nothing to do."""
+    with running() as run:
+        time.sleep(12)  # what a start leaves to be done
+        commands = lambda: run.at.redis.info("stats")["total_commands_processed"]  # noqa: E731
+        cpu_s, count, began = run.worker.cpu_s(), commands(), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - began
+        return {
+            "idle cpu %": (run.worker.cpu_s() - cpu_s) / took * 100,
+            "idle redis commands/s": (commands() - count) / took,
+            "memory mb": run.worker.memory_mb(),
+        }
+
+
+def killed(lanes: int = 64) -> Figures:
+    """kill -9 of the only worker with all slots at work; another one starts at once."""
+    with stack(latency_ms=400.0) as at:
+        queue = ContactQueue.from_url(at.redis_url)
+        with at.onelane(write_tail_s=2, http_timeout_s=3) as worker:
+            run = Run(at, worker)
+            run.warm_up()
+            receipts = queue.enqueue_many([sign_up(n) for n in range(2 * lanes)])
+            wait_until(lambda: at.calls() > lanes // 2)
+            worker.kill()
+            died = time.time()
+        with at.onelane(write_tail_s=2, http_timeout_s=3) as worker:
+            Run(at, worker).settle([receipt.id for receipt in receipts])
+            ends = sorted(queue.status(receipt.id).finished_at.timestamp() - died for receipt in receipts)
+        return {"killed: half done s": statistics.median(ends), "killed: all done s": ends[-1]}
+
+
+def memory(size: int) -> Figures:
+    """Redis bytes of a waiting intent beyond its payload, without a worker."""
+    found: Figures = {}
+    for name, per_lane, named in (("alone", 1, False), ("ten a lane", 10, False), ("external id", 1, True)):
+        with stack() as at:
+            queue = ContactQueue.from_url(at.redis_url)
+            queue.enqueue(LeadCapture(email="first@example.test"))
+            before = at.redis.info("memory")["used_memory"]
+            intents = [
+                ContactSync(
+                    email=f"p{n // per_lane}@example.test",
+                    external_id=f"x{n}" if named else None,
+                    name="N" * 60,
+                )
+                for n in range(size)
+            ]
+            queue.enqueue_many(intents)
+            payload = sum(len(intent.to_json()) for intent in intents)
+            used = at.redis.info("memory")["used_memory"] - before
+            found[f"bytes {name}"] = (used - payload) / size
+    return found
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+MEASURES: dict[str, Callable[[bool], Figures]] = {
+    "rates": lambda quick: rates(500 if quick else 3000),
+    "hot": lambda quick: hot(200),
+    "paced": lambda quick: paced(5 if quick else 20),
+    "idle": lambda quick: idle(5 if quick else 30),
+    "killed": lambda quick: killed(),
+    "memory": lambda quick: memory(2000 if quick else 20_000),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="may be given several times")
+    asked = parser.parse_args()
+    found: Figures = {}
+    for name in asked.only or MEASURES:
+        console.print(f"measuring {name} …", style="dim")
+        found |= MEASURES[name](asked.quick)
+    for name in ("updates", "newcomers"):
+        if f"plain {name}/s" in found:
+            found[f"{name} ÷ plain"] = found[f"{name}/s"] / found[f"plain {name}/s"]
+    if asked.json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table("what", "measured", box=None)
+    for what, value in found.items():
+        table.add_row(what, f"{value:,.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
