@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 import structlog
-from onelane.workspace import Workspace
 from redis.exceptions import RedisError
 
+from onelane.workspace import Workspace
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
 from onelane_worker.engine.due_timer import REFUSED_S, DueTimer
 from onelane_worker.engine.execute import Executor, Intercom

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onelane.workspace import Workspace
-
 from onelane_worker.engine.lease import Lease
 from onelane_worker.engine.rate_budget import RateBudget
 from onelane_worker.lanes.store import LaneStore

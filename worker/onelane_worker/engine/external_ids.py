@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from onelane.workspace import Workspace
-
 from onelane_worker.engine.codec import Pointer, pointer_of, pointer_text
 from onelane_worker.lanes.types import Grant, Left, Lock, Target
 from onelane_worker.planner import operations as op

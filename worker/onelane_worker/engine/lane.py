@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from onelane.workspace import Workspace
 
+from onelane.workspace import Workspace
 from onelane_worker.engine import external_ids
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
 from onelane_worker.engine.codec import (

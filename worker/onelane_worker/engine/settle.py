@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 
 import structlog
-from onelane.workspace import Workspace
 
 from onelane import Outcome, display
 from onelane.intents import SettleCheck
+from onelane.workspace import Workspace
 from onelane_worker.engine import external_ids, timeline
 from onelane_worker.engine.codec import (
     accepted,

@@ -1,7 +1,7 @@
 """What goes into and comes out of a lane.
 
 Registry, consent, journal, open write, error, outcome and timeline are JSON text that the lanes carry and
-never read. Times are milliseconds of Redis' clock unless a name says otherwise. """
+never read. Times are milliseconds of Redis' clock unless a name says otherwise."""
 
 from __future__ import annotations
 
