@@ -35,7 +35,7 @@ from onelane.intents import (
     json_schema,
     parse_intent,
 )
-from onelane.receipts import IntentError, Latest, Outcome, Receipt, Status
+from onelane.results import IntentError, Latest, Outcome, Receipt, Status
 from onelane.settings import QueueSettings
 
 if TYPE_CHECKING:

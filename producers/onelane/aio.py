@@ -7,31 +7,25 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
-from onelane import keyspace, link, records, registry
+from onelane import link, records, registry
 from onelane.errors import OnelaneError, WaitTimeout
 from onelane.intents import Intent
-from onelane.publisher import Publisher
-from onelane.receipts import Latest, Outcome, Receipt, Status
-from onelane.settings import QueueSettings
-from onelane.submission import (
-    SCRIPTS,
-    Batch,
-    Call,
-    Submission,
-    lane_of,
-    prepare,
-    prepare_all,
-)
-from onelane.turns import Turn
+from onelane.link import Patience
+from onelane.results import Latest, Outcome, Receipt, Status
+from onelane.session import Exchange, Session
+from onelane.settings import QueueSettings, settings_for
+from onelane.submission import Answer, Batch, Submission, address_of, prepare, prepare_all, submit, withdraw
+from onelane.wakeup import Waker
+from onelane.workspace import Command
 
 T = TypeVar("T")
 
@@ -59,21 +53,29 @@ class AsyncContactQueue:
         self,
         settings: QueueSettings | None = None,
         *,
+        workspace: str | None = None,
         redis: Redis | None = None,
-        publisher: Publisher | None = None,
+        waker: Waker | None = None,
     ) -> None:
-        """With the given settings, else those of the environment. Raises `BadSetting`."""
-        self.settings = settings or QueueSettings.from_env()
+        """With the given settings, else those of the environment; `workspace` stands above both.
+
+        Raises `BadSetting`.
+        """
+        self.settings = settings_for(settings, workspace)
+        self._session = Session(self.settings.workspace)
         self._given = redis
         self._own = _Own()
         self._inherited: list[Redis] = []
         """The parent process's clients. Dropped here, they would take their sockets out of the epoll set,
         which both processes share: the parent would wait in vain for its answers."""
-        self._publisher = publisher or Publisher(self.settings.broker, self.settings.ca_file)
+        self._waker = waker or Waker.of(self.settings)
 
     @classmethod
     def from_url(cls, url: str, *, broker_url: str | None = None, **settings: Any) -> Self:
-        """The queue in this Redis, its turns carried by the same Redis or by `broker_url`."""
+        """The queue in this Redis, its wake-ups carried by the same Redis or by `broker_url`.
+
+        See `ContactQueue.from_url`.
+        """
         return cls(QueueSettings.from_env(redis_url=url, broker_url=broker_url, **settings))
 
     @property
@@ -99,35 +101,34 @@ class AsyncContactQueue:
         return Redis.from_pool(pool)
 
     async def enqueue(self, intent: Intent | Mapping[str, Any]) -> Receipt:
-        """Store one intent in its lane and wake the lane. See `ContactQueue.enqueue`."""
-        submission = prepare(intent, self.settings)
-        [reply] = await self._submit([submission])
-        receipt, turn = submission.accepted(reply)
-        if turn is not None:
-            await self._publish([turn])
+        """Store one intent in its lane and wake a worker. See `ContactQueue.enqueue`."""
+        [answer] = await self._submit([prepare(intent)])
+        receipt = answer.receipt()
+        await self._wake(answer.wake)
         return receipt
 
     async def enqueue_many(self, intents: Iterable[Intent | Mapping[str, Any]]) -> list[Receipt]:
         """Store many intents, pipelined in chunks. See `ContactQueue.enqueue_many`."""
-        batch = Batch(prepare_all(intents, self.settings))
+        batch = Batch(prepare_all(intents))
         for start, chunk in batch.chunks():
             try:
-                replies = await self._submit(chunk)
+                answers = await self._submit(chunk)
             except OnelaneError as error:
                 raise batch.told(error) from error.__cause__
-            await self._publish(batch.take(start, replies))
+            await self._wake(batch.take(start, answers))
         return batch.receipts()
 
-    async def _publish(self, wanted: Sequence[Turn]) -> None:
-        if wanted:  # kombu blocks
-            await asyncio.to_thread(self._publisher.publish, wanted)
+    async def withdraw(self, intent_id: str) -> bool:
+        """Take back an intent that waits: it ends `withdrawn`. See `ContactQueue.withdraw`."""
+        if not records.is_intent_id(intent_id):
+            return False
+        return await self._exchange(lambda: withdraw(self._session, intent_id, self.settings))
 
     async def status(self, intent_id: str) -> Status | None:
         """Where the intent stands; None if the id is unknown or forgotten (ONELANE_STATUS_TTL_S)."""
         if not records.is_intent_id(intent_id):
             return None
-        key = keyspace.intent(intent_id)
-        return records.status_of(intent_id, await self._call(lambda: self._redis.hgetall(key)))
+        return await self._exchange(lambda: records.status(self._session.keys, intent_id))
 
     async def wait(self, intent_id: str, timeout: float) -> Outcome:
         """The outcome, waiting up to `timeout` seconds for it. Raises `WaitTimeout`, `UnknownIntent`."""
@@ -140,61 +141,57 @@ class AsyncContactQueue:
         return outcome
 
     async def _outcome(self, intent_id: str) -> Outcome | None:
-        key = keyspace.intent(records.known_form(intent_id))
-        values = await self._call(lambda: self._redis.hmget(key, records.WAIT_FIELDS))
-        return records.outcome_of(intent_id, values)
+        return await self._exchange(lambda: records.outcome(self._session.keys, intent_id))
 
     async def latest(self, email: str) -> Latest | None:
         """The newest facts of the contact of this address, from the registry. See `ContactQueue.latest`."""
-        key = keyspace.belief(lane_of(email))
-        belief, (seconds, micros) = await self._call(lambda: self._with_time(key))
-        return registry.latest_of(belief, seconds * 1000 + micros // 1000)
+        address = address_of(email)
+        return await self._exchange(lambda: registry.latest(self._session, address))
 
-    async def _with_time(self, key: str) -> Any:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(key)
-            pipe.time()
-            return await pipe.execute()
+    async def _submit(self, chunk: Sequence[Submission]) -> list[Answer]:
+        return await self._exchange(lambda: submit(self._session, chunk, self.settings))
 
-    async def _submit(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        replies = await self._run([submission.call for submission in chunk])
-        gates = [submission.gate(reply) for submission, reply in zip(chunk, replies, strict=True)]
-        wanted = [gate for gate in gates if gate is not None]
-        if wanted:
-            await self._run(wanted)
-        return replies
+    async def _wake(self, count: int) -> None:
+        if count:  # kombu blocks
+            await asyncio.to_thread(self._waker.wake, count)
 
-    async def _run(self, calls: Sequence[Call]) -> Sequence[Any]:
-        return await self._call(lambda: self._run_once(calls))
-
-    async def _run_once(self, calls: Sequence[Call]) -> Sequence[Any]:
-        replies = await self._evaluate(calls)
-        if link.script_is_missing(replies):
-            for script in SCRIPTS:
-                await self._redis.script_load(script)
-            replies = await self._evaluate(calls)
-        return link.checked(replies)
-
-    async def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.evalsha(call.sha, len(call.keys), *call.keys, *call.args)
-            return await pipe.execute(raise_on_error=False)
-
-    async def _call(self, do: Callable[[], Awaitable[T]]) -> T:
-        patience = link.Patience(self.settings.enqueue_timeout_s)
+    async def _exchange(self, start: Callable[[], Exchange[T]]) -> T:
+        """The result of an exchange, which is started over while errors pass and there is time."""
+        patience = Patience(self.settings.enqueue_timeout_s)
         while True:
             try:
-                return await do()
+                return await self._attempt(start(), patience)
             except RedisError as error:
                 pause_s = patience.pause_s(error)
-                if isinstance(error, ReadOnlyError):
+                if isinstance(error, ReadOnlyError):  # a demoted primary: look up the new one
                     await self._redis.connection_pool.disconnect()
                 await asyncio.sleep(pause_s)
 
+    async def _attempt(self, exchange: Exchange[T], patience: Patience) -> T:
+        try:
+            commands = next(exchange)
+            while True:
+                commands = exchange.send(await self._ask(commands))
+                patience.go_on()
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _ask(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """One round trip. Error replies are among the replies."""
+        if len(commands) == 1:
+            try:
+                return [await self._redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                return [error]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
+
     async def close(self) -> None:
         """Close the connections of this event loop and to the broker. Use after that opens new ones."""
-        self._publisher.close()
+        self._waker.close()
         if self._given is not None or self._own.client is not None:
             await self._redis.aclose()
 

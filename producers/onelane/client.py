@@ -7,25 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from onelane import keyspace, records, registry
+from onelane import records, registry
 from onelane.errors import OnelaneError, WaitTimeout
 from onelane.intents import Intent
-from onelane.receipts import Latest, Outcome, Receipt, Status
-from onelane.settings import QueueSettings
-from onelane.submission import (
-    SCRIPTS,
-    Batch,
-    Call,
-    Submission,
-    lane_of,
-    prepare,
-    prepare_all,
-)
+from onelane.results import Latest, Outcome, Receipt, Status
+from onelane.session import Exchange, Session
+from onelane.settings import QueueSettings, settings_for
+from onelane.submission import Answer, Batch, Submission, address_of, prepare, prepare_all, submit, withdraw
 
 if TYPE_CHECKING:
     from redis import Redis
 
-    from onelane.publisher import Publisher
+    from onelane.link import Patience
+    from onelane.wakeup import Waker
+    from onelane.workspace import Command
 
 T = TypeVar("T")
 
@@ -41,41 +36,42 @@ class ContactQueue:
         self,
         settings: QueueSettings | None = None,
         *,
+        workspace: str | None = None,
         redis: Redis | None = None,
-        publisher: Publisher | None = None,
+        waker: Waker | None = None,
     ) -> None:
-        """With the given settings, else those of the environment.
+        """With the given settings, else those of the environment; `workspace` stands above both.
 
         `redis`, if given, is used in place of a client made from the settings, with its own time-outs;
-        likewise `publisher`. Raises `BadSetting`.
+        likewise `waker`. Raises `BadSetting`.
         """
         # redis and kombu take longer to load than all the rest: only who makes a queue waits for them.
         from onelane.link import blocking_client
-        from onelane.publisher import Publisher
+        from onelane.wakeup import Waker
 
-        self.settings = settings or QueueSettings.from_env()
+        self.settings = settings_for(settings, workspace)
+        self._session = Session(self.settings.workspace)
         self._redis = redis or blocking_client(self.settings)
-        self._publisher = publisher or Publisher(self.settings.broker, self.settings.ca_file)
+        self._waker = waker or Waker.of(self.settings)
 
     @classmethod
     def from_url(cls, url: str, *, broker_url: str | None = None, **settings: Any) -> Self:
-        """The queue in this Redis, its turns carried by the same Redis or by `broker_url`.
+        """The queue in this Redis, its wake-ups carried by the same Redis or by `broker_url`.
 
-        Further settings are those of the environment, or given by name: `lane_max=100`. Raises `BadSetting`.
+        Further settings are those of the environment, or given by name: `workspace="shop"`, `lane_max=100`.
+        Raises `BadSetting`.
         """
         return cls(QueueSettings.from_env(redis_url=url, broker_url=broker_url, **settings))
 
     def enqueue(self, intent: Intent | Mapping[str, Any]) -> Receipt:
-        """Store one intent, given as a model or as its JSON object, in its lane, and wake the lane.
+        """Store one intent, given as a model or as its JSON object, in its lane, and wake a worker.
 
         Raises `InvalidIntent`, `DedupeMismatch`, `QueueFull`. If only the wake-up cannot be sent, the receipt
         is valid all the same: the workers find the lane by themselves.
         """
-        submission = prepare(intent, self.settings)
-        [reply] = self._submit([submission])
-        receipt, turn = submission.accepted(reply)
-        if turn is not None:
-            self._publisher.publish([turn])
+        [answer] = self._submit([prepare(intent)])
+        receipt = answer.receipt()
+        self._wake(answer.wake)
         return receipt
 
     def enqueue_many(self, intents: Iterable[Intent | Mapping[str, Any]]) -> list[Receipt]:
@@ -85,21 +81,29 @@ class ContactQueue:
         is no transaction: after `DedupeMismatch` the rest of the batch was sent, after `QueueFull` and
         `QueueUnavailable` the rest of the chunk. Each carries `index` and `receipts`: what was stored.
         """
-        batch = Batch(prepare_all(intents, self.settings))
+        batch = Batch(prepare_all(intents))
         for start, chunk in batch.chunks():
             try:
-                replies = self._submit(chunk)
+                answers = self._submit(chunk)
             except OnelaneError as error:
                 raise batch.told(error) from error.__cause__
-            self._publisher.publish(batch.take(start, replies))
+            self._wake(batch.take(start, answers))
         return batch.receipts()
+
+    def withdraw(self, intent_id: str) -> bool:
+        """Take back an intent that waits: it ends `withdrawn`. False if it is at work, ended or unknown.
+
+        An intent that a worker has begun is not taken back, nor one that returned from the dead letters.
+        """
+        if not records.is_intent_id(intent_id):
+            return False
+        return self._exchange(lambda: withdraw(self._session, intent_id, self.settings))
 
     def status(self, intent_id: str) -> Status | None:
         """Where the intent stands; None if the id is unknown or forgotten (ONELANE_STATUS_TTL_S)."""
         if not records.is_intent_id(intent_id):
             return None
-        key = keyspace.intent(intent_id)
-        return records.status_of(intent_id, self._call(lambda: self._redis.hgetall(key)))
+        return self._exchange(lambda: records.status(self._session.keys, intent_id))
 
     def wait(self, intent_id: str, timeout: float) -> Outcome:
         """The outcome of the intent, also a rejected one, waiting up to `timeout` seconds for it.
@@ -115,9 +119,7 @@ class ContactQueue:
         return outcome
 
     def _outcome(self, intent_id: str) -> Outcome | None:
-        key = keyspace.intent(records.known_form(intent_id))
-        values = self._call(lambda: self._redis.hmget(key, records.WAIT_FIELDS))
-        return records.outcome_of(intent_id, values)
+        return self._exchange(lambda: records.outcome(self._session.keys, intent_id))
 
     def latest(self, email: str) -> Latest | None:
         """The newest facts of the contact of this address, if a recent write or read brought any.
@@ -125,61 +127,59 @@ class ContactQueue:
         It reads the registry and asks nobody: None means "not known here", not "not in Intercom".
         Raises `InvalidIntent` if `email` is no address.
         """
-        key = keyspace.belief(lane_of(email))
-        belief, (seconds, micros) = self._call(lambda: self._with_time(key))
-        return registry.latest_of(belief, seconds * 1000 + micros // 1000)
+        address = address_of(email)
+        return self._exchange(lambda: registry.latest(self._session, address))
 
-    def _with_time(self, key: str) -> Any:
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(key)
-            pipe.time()
-            return pipe.execute()
+    def _submit(self, chunk: Sequence[Submission]) -> list[Answer]:
+        return self._exchange(lambda: submit(self._session, chunk, self.settings))
 
-    def _submit(self, chunk: Sequence[Submission]) -> Sequence[Any]:
-        replies = self._run([submission.call for submission in chunk])
-        gates = [submission.gate(reply) for submission, reply in zip(chunk, replies, strict=True)]
-        wanted = [gate for gate in gates if gate is not None]
-        if wanted:
-            self._run(wanted)
-        return replies
+    def _wake(self, count: int) -> None:
+        if count:
+            self._waker.wake(count)
 
-    def _run(self, calls: Sequence[Call]) -> Sequence[Any]:
-        return self._call(lambda: self._run_once(calls))
-
-    def _run_once(self, calls: Sequence[Call]) -> Sequence[Any]:
-        from onelane import link
-
-        replies = self._evaluate(calls)
-        if link.script_is_missing(replies):
-            for script in SCRIPTS:
-                self._redis.script_load(script)
-            replies = self._evaluate(calls)  # all of them: those that were stored are known by their ids
-        return link.checked(replies)
-
-    def _evaluate(self, calls: Sequence[Call]) -> Sequence[Any]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.evalsha(call.sha, len(call.keys), *call.keys, *call.args)
-            return pipe.execute(raise_on_error=False)
-
-    def _call(self, do: Callable[[], T]) -> T:
+    def _exchange(self, start: Callable[[], Exchange[T]]) -> T:
+        """The result of an exchange, which is started over while errors pass and there is time."""
         from redis.exceptions import ReadOnlyError, RedisError
 
-        from onelane import link
+        from onelane.link import Patience
 
-        patience = link.Patience(self.settings.enqueue_timeout_s)
+        patience = Patience(self.settings.enqueue_timeout_s)
         while True:
             try:
-                return do()
+                return self._attempt(start(), patience)
             except RedisError as error:
                 pause_s = patience.pause_s(error)
                 if isinstance(error, ReadOnlyError):  # a demoted primary: look up the new one
                     self._redis.connection_pool.disconnect()
                 time.sleep(pause_s)
 
+    def _attempt(self, exchange: Exchange[T], patience: Patience) -> T:
+        try:
+            commands = next(exchange)
+            while True:
+                commands = exchange.send(self._ask(commands))
+                patience.go_on()
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _ask(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """One round trip. Error replies are among the replies."""
+        from redis.exceptions import ResponseError
+
+        if len(commands) == 1:  # a pipeline of one takes longer
+            try:
+                return [self._redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                return [error]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipe.execute(raise_on_error=False)
+
     def close(self) -> None:
         """Close all connections. Use after that opens new ones."""
-        self._publisher.close()
+        self._waker.close()
         self._redis.close()
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from onelane.receipts import Receipt
+    from onelane.results import Receipt
 
 
 class OnelaneError(Exception):

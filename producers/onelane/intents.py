@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast,
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from onelane import display, identity
+from onelane import display
+from onelane.email_address import normalise_email
 from onelane.errors import InvalidIntent
-from onelane.fields import (
+from onelane.validation import (
     ATTRIBUTE_PREFIX,
     CLEARABLE,
     Attributes,
@@ -82,7 +83,7 @@ class _Base(_Given):
     source: Source | None = None
 
     bulk: ClassVar[bool] = False
-    """True for kinds that travel in the bulk queue, behind what people wait for."""
+    """True for kinds that are served behind what people wait for."""
     schema_version: ClassVar[int] = 1
     """Version of the payload's form. A worker that knows less leaves the lane to one that knows it."""
 
@@ -97,17 +98,12 @@ class _Base(_Given):
     @property
     def address(self) -> str:
         """The normalised address."""
-        return identity.normalise_email(self.email)
+        return normalise_email(self.email)
 
     @property
     def payload_schema(self) -> int:
         """The version of the form of this very payload."""
         return self.schema_version
-
-    @property
-    def lane(self) -> str:
-        """The lane of this address (a digest)."""
-        return identity.lane_id(self.address)
 
     @property
     def masked(self) -> str:
@@ -118,8 +114,8 @@ class _Base(_Given):
         """The JSON form, canonical: sorted keys, only what was named."""
         return _canonical({"kind": self.kind, **self.model_dump(mode="json", exclude_defaults=True)})
 
-    def content_digest(self) -> str:
-        """Digest of what is wanted; two intents with one dedupe key must agree on it.
+    def content(self) -> str:
+        """What is wanted, as canonical JSON: two intents with one dedupe key must agree on it.
 
         Leaves out the dedupe key itself, the time, and the spelling of the address: a retried request may
         rightly differ in them.
@@ -127,7 +123,7 @@ class _Base(_Given):
         content = self.model_dump(
             mode="json", exclude_defaults=True, exclude={"dedupe_key", "occurred_at", "email"}
         )
-        return identity.digest(_canonical({"kind": self.kind, **content}))
+        return _canonical({"kind": self.kind, **content})
 
 
 class _PersonFields(_Base):
@@ -247,8 +243,8 @@ class ContactUpsert(_Base):
 class EmailChange(_Base):
     """The person has another address from now on: the contact moves there, with the same id.
 
-    It waits in the lane of the old address, and keeps a place in that of the new one: what is accepted there
-    later waits until the change has ended.
+    It waits in the lane of the old address; a marker in the lane of the new one makes what is accepted there
+    later wait until the change has ended.
     """
 
     kind: Literal["email_change"] = "email_change"
@@ -265,7 +261,7 @@ class EmailChange(_Base):
     @property
     def new_address(self) -> str:
         """The new address, normalised."""
-        return identity.normalise_email(self.new_email)
+        return normalise_email(self.new_email)
 
 
 class ContactErasure(_Base):

@@ -1,14 +1,15 @@
-"""How the SDK speaks to Redis: bounded in time, tried again while there is time left. No I/O here.
+"""How the SDK reaches Redis: bounded in time, tried again while there is time left. No I/O here.
 
-Every call may be repeated: reads are, and submit.lua is by the intent's id. redis-py's own retries are off:
-they nest (one around connecting, one around the command), so their total has no clear bound.
+Every exchange may be started over: reads may be repeated, and scripts know an intent by its id. redis-py's
+own retries are off: they nest (one around connecting, one around the command), so their total has no clear
+bound.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
@@ -21,7 +22,6 @@ from redis.exceptions import (
     ConnectionError,
     MasterDownError,
     MovedError,
-    NoScriptError,
     ReadOnlyError,
     RedisError,
     TimeoutError,
@@ -43,13 +43,13 @@ _LONGEST_PAUSE_S = 0.5
 
 def client_options(settings: QueueSettings) -> dict[str, Any]:
     """Options of the Redis client, blocking or asyncio, its URL among them, without the retry policy."""
-    attempt_s = _attempt_s(settings.enqueue_timeout_s)
+    answer_s = _answer_s(settings.enqueue_timeout_s)
     target = settings.redis_target
     return {
         "url": target.url,
         **target.tls,
-        "socket_connect_timeout": attempt_s,
-        "socket_timeout": attempt_s,
+        "socket_connect_timeout": answer_s,
+        "socket_timeout": answer_s,
         "decode_responses": True,
     }
 
@@ -60,21 +60,22 @@ def blocking_client(settings: QueueSettings) -> Redis:
     return client
 
 
-def _attempt_s(timeout_s: float) -> float:
+def _answer_s(timeout_s: float) -> float:
+    """Most seconds for connecting, and for one answer."""
     return timeout_s / 5
 
 
 class Patience:
-    """The time one call has, dealt out in attempts.
+    """The time one call has. No round trip begins that could not end in time.
 
-    An attempt is at worst one connect and one answer that both time out; none begins that could not end so.
+    The first round trip of an attempt is at worst one connect and one answer that both time out, each further
+    one an answer.
     """
 
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
         self._begun_s = clock()
-        self._last_start_s = clock() + timeout_s - 2 * _attempt_s(timeout_s)
         self._pause_s = _FIRST_PAUSE_S
 
     def pause_s(self, error: RedisError) -> float:
@@ -83,26 +84,23 @@ class Patience:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         if isinstance(error, AuthenticationError) or not isinstance(error, PASSING):
             raise QueueUnavailable(f"Redis refused: {_words(error)}") from error
-        if self._clock() + pause_s > self._last_start_s:
-            tried_s = self._clock() - self._begun_s
-            raise QueueUnavailable(
-                f"Redis did not answer in {tried_s:.1f} s ({self._timeout_s:g} s allowed): {_words(error)}"
-            ) from error
+        if self._left_s() - pause_s < 2 * _answer_s(self._timeout_s):
+            raise QueueUnavailable(f"{self._waited()}: {_words(error)}") from error
         return pause_s
+
+    def go_on(self) -> None:
+        """Before a further round trip of an attempt. Raises `QueueUnavailable` if it is too late."""
+        if self._left_s() < _answer_s(self._timeout_s):
+            raise QueueUnavailable(f"{self._waited()}: it is slow")
+
+    def _left_s(self) -> float:
+        return self._begun_s + self._timeout_s - self._clock()
+
+    def _waited(self) -> str:
+        waited_s = self._clock() - self._begun_s
+        return f"Redis did not answer in {waited_s:.1f} s ({self._timeout_s:g} s allowed)"
 
 
 def _words(error: RedisError) -> str:
     hint = f" ({NEEDS_ONE_SERVER})" if isinstance(error, OF_A_CLUSTER) else ""
     return f"{type(error).__name__}: {error}{hint}"
-
-
-def script_is_missing(replies: Sequence[Any]) -> bool:
-    return any(isinstance(reply, NoScriptError) for reply in replies)
-
-
-def checked(replies: Sequence[Any]) -> Sequence[Any]:
-    """The replies of a pipeline, none of them an error. Raises the first error."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies

@@ -1,8 +1,7 @@
-"""What the intent hash says, as a `Status`: no I/O here."""
+"""What the hash of an intent says, as a `Status`: no I/O here."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from onelane.errors import UnknownIntent
-from onelane.receipts import ENDED, IntentError, Outcome, Status
+from onelane.keys import Keys
+from onelane.results import ENDED, IntentError, Outcome, Status
+from onelane.session import Exchange
+from onelane.workspace import as_text, checked
 
-WAIT_FIELDS = ("at", "state", "outcome")
-"""The fields of the hash that `wait` looks at."""
+_WAIT_FIELDS = ("at", "state", "outcome")
 _FIRST_POLL_S = 0.02
 _SLOWEST_POLL_S = 0.5
 
@@ -23,22 +24,29 @@ def is_intent_id(text: str) -> bool:
     return len(text) == 32 and not set(text) - set("0123456789abcdef")
 
 
-def known_form(intent_id: str) -> str:
-    """The id, if it can be one. Raises `UnknownIntent`."""
+def status(keys: Keys, intent_id: str) -> Exchange[Status | None]:
+    """Where the intent stands; None if nothing is known of it. Raises redis-py's errors."""
+    [record] = checked((yield [("HGETALL", keys.key("intent", intent_id))]))
+    return status_of(intent_id, record)
+
+
+def outcome(keys: Keys, intent_id: str) -> Exchange[Outcome | None]:
+    """How the intent ended, None while it has not. Raises `UnknownIntent` and redis-py's errors."""
     if not is_intent_id(intent_id):
         raise UnknownIntent(intent_id)
-    return intent_id
+    [values] = checked((yield [("HMGET", keys.key("intent", intent_id), *_WAIT_FIELDS)]))
+    return outcome_of(intent_id, values)
 
 
 def status_of(intent_id: str, record: Mapping[Any, Any]) -> Status | None:
     """The status in an intent hash; None for an empty one."""
-    fields = {_text(name): _text(value) for name, value in record.items()}
+    fields = {as_text(name): as_text(value) for name, value in record.items()}
     if "at" not in fields:
         return None
     error, outcome = fields.get("error"), fields.get("outcome")
     return Status(
         id=intent_id,
-        kind=fields["kind"] if "kind" in fields else _kind(fields["payload"]),
+        kind=fields["kind"],
         state=fields.get("state", "waiting"),
         attempts=int(fields.get("attempts", 0)),
         accepted_at=_moment(int(fields["at"])),
@@ -49,13 +57,6 @@ def status_of(intent_id: str, record: Mapping[Any, Any]) -> Status | None:
     )
 
 
-def _kind(payload: str) -> str:
-    try:
-        return str(json.loads(payload)["kind"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return "unreadable"
-
-
 def _error(text: str) -> IntentError:
     try:
         return IntentError.model_validate_json(text)
@@ -64,8 +65,8 @@ def _error(text: str) -> IntentError:
 
 
 def outcome_of(intent_id: str, values: Sequence[Any]) -> Outcome | None:
-    """The outcome in the values of `WAIT_FIELDS`, None while there is none. Raises `UnknownIntent`."""
-    accepted_at, state, outcome = (None if value is None else _text(value) for value in values)
+    """The outcome in the values of `_WAIT_FIELDS`, None while there is none. Raises `UnknownIntent`."""
+    accepted_at, state, outcome = (None if value is None else as_text(value) for value in values)
     if accepted_at is None:
         raise UnknownIntent(intent_id)
     return Outcome.model_validate_json(outcome) if state in ENDED and outcome else None
@@ -83,7 +84,3 @@ def poll_pause_s(waited_s: float) -> float:
 
 def _moment(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

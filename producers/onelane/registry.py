@@ -7,24 +7,33 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from onelane.fields import ATTRIBUTE_PREFIX
-from onelane.receipts import Latest
+from onelane.results import Latest
+from onelane.session import Exchange, Session
+from onelane.validation import ATTRIBUTE_PREFIX
 
 
-def latest_of(belief: bytes | str | None, now_ms: int) -> Latest | None:
-    """The primary contact of a lane's belief; None unless facts of it are known.
+def latest(session: Session, address: str) -> Exchange[Latest | None]:
+    """The newest facts of the contact of an address. Raises redis-py's errors and `OnelaneError`."""
+    entry, (seconds, micros) = yield from session.read(
+        lambda workspace: [("GET", session.keys.key("registry", workspace.lane(address))), ("TIME",)]
+    )
+    return latest_of(entry, int(seconds) * 1000 + int(micros) // 1000)
+
+
+def latest_of(entry: bytes | str | None, now_ms: int) -> Latest | None:
+    """The primary contact of a lane's registry entry; None unless facts of it are known.
 
     A pointer without facts is no picture: who the contact is may be believed, what it holds is not known.
     """
     try:
-        return None if belief is None else _latest(json.loads(belief), now_ms)
+        return None if entry is None else _latest(json.loads(entry), now_ms)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # not readable here: a newer worker's, perhaps
 
 
-def _latest(registry: Any, now_ms: int) -> Latest | None:
-    primary = registry.get("primary")
-    contact = next((known for known in registry.get("contacts", ()) if known["id"] == primary), None)
+def _latest(entry: Any, now_ms: int) -> Latest | None:
+    primary = entry.get("primary")
+    contact = next((known for known in entry.get("contacts", ()) if known["id"] == primary), None)
     facts = None if contact is None else contact.get("facts")
     if contact is None or not facts:
         return None

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from onelane import keyspace, tls
+from onelane import tls
 from onelane.errors import BadSetting
+from onelane.keys import DEFAULT_WORKSPACE, WORKSPACE_NAME
 from onelane.tls import Target, readable_ca_file
 
 PREFIX = "ONELANE_"
@@ -60,6 +61,15 @@ def check_parts(url: str) -> None:
         )
 
 
+def checked_workspace(name: str) -> str:
+    """A name that a workspace may have. Raises ValueError."""
+    if not WORKSPACE_NAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 63 small letters, digits, hyphens and underscores, with a letter or digit first"
+        )
+    return name
+
+
 class QueueSettings(BaseModel):
     """Where the queue is and how much of it there may be. The variable of a field is ONELANE_ + its name."""
 
@@ -71,15 +81,21 @@ class QueueSettings(BaseModel):
     )
     """The Redis that holds the lanes."""
     broker_url: Annotated[str, AfterValidator(checked_broker_url)] | None = Field(None, repr=False)
-    """The Celery broker that carries the turns. None: the same Redis."""
+    """The Celery broker that carries the wake-ups. None: the same Redis."""
+    workspace: Annotated[str, AfterValidator(checked_workspace)] = DEFAULT_WORKSPACE
+    """The workspace of Intercom whose lanes are meant; each has keys, limits and workers of its own."""
     ca_file: Annotated[str, AfterValidator(readable_ca_file)] | None = None
     """File of certificates (PEM) that every TLS connection trusts, beside those of the system."""
     lane_max: int = Field(10_000, ge=1)
     """Most waiting intents of one address."""
     pending_max: int = Field(1_000_000, ge=1)
-    """Most waiting intents of all addresses together, spread evenly over the partitions."""
+    """Most waiting intents of all addresses together."""
     enqueue_timeout_s: float = Field(5.0, gt=0, le=3600)
     """Most seconds one call may try to reach Redis."""
+    dedupe_ttl_s: float = Field(86_400, gt=0, allow_inf_nan=False)
+    """Life of the dedupe key of a withdrawn intent; the same setting of the workers concerns all others."""
+    status_ttl_s: float = Field(7 * 86_400, gt=0, allow_inf_nan=False)
+    """How long the status of a withdrawn intent is kept; the same setting of the workers concerns others."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
@@ -109,10 +125,16 @@ class QueueSettings(BaseModel):
         """How to connect to the Redis of the lanes."""
         return tls.target(self.redis_url, self.ca_file)
 
-    @property
-    def partition_max(self) -> int:
-        """Most waiting intents of one partition."""
-        return -(-self.pending_max // len(keyspace.PARTITIONS))
+
+def settings_for(settings: QueueSettings | None, workspace: str | None) -> QueueSettings:
+    """The given settings, else those of the environment, with the workspace put above them if one is given.
+
+    Raises `BadSetting`.
+    """
+    named: dict[str, Any] = {} if workspace is None else {"workspace": workspace}
+    if settings is None:
+        return QueueSettings.from_env(**named)
+    return QueueSettings.from_env({}, **{**dict(settings), **named}) if named else settings
 
 
 def secrets_of(names: Iterable[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:

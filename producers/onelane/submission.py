@@ -5,182 +5,119 @@ The blocking and the asyncio client share it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
+from typing import Any, Final
 
-from onelane import display, identity, keyspace
+from onelane.email_address import InvalidAddress, normalise_email
 from onelane.errors import DedupeMismatch, InvalidIntent, OnelaneError, QueueFull
-from onelane.intents import EmailChange, Intent, parse_intent
-from onelane.keyspace import QueueName
-from onelane.receipts import Receipt
+from onelane.intents import ContactErasure, EmailChange, Intent, SettleCheck, parse_intent
+from onelane.results import Outcome, Receipt
+from onelane.session import Arguments, Exchange, Session
 from onelane.settings import QueueSettings
-from onelane.turns import Turn
+from onelane.workspace import Workspace, as_text, checked
 
-SUBMIT_SCRIPT = resources.files("onelane").joinpath("scripts/submit.lua").read_text("utf-8")
-GATE_SCRIPT = resources.files("onelane").joinpath("scripts/gate.lua").read_text("utf-8")
-SCRIPTS = (SUBMIT_SCRIPT, GATE_SCRIPT)
-MAX_PAYLOAD_BYTES = 64 * 1024
-CHUNK_LENGTH = 200
+MAX_PAYLOAD_BYTES: Final = 64 * 1024
+CHUNK_LENGTH: Final = 200
 """Intents that travel to Redis in one pipeline."""
-
-_ID_HEX_DIGITS = 32
-_GATE_LOOK_MS = 5_000
-"""How soon a worker looks after a gate in a lane that slept, should its change have been lost."""
-
-
-def _sha(script: str) -> str:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+WAKE_MAX: Final = 64
+"""Wake-ups under way at most."""
+WITHDRAWN: Final = Outcome(result="withdrawn")
 
 
-_SUBMIT_SHA, _GATE_SHA = _sha(SUBMIT_SCRIPT), _sha(GATE_SCRIPT)
+def new_intent_id() -> str:
+    """128 random bits: 32 hex digits."""
+    return secrets.token_hex(16)
 
 
-def new_intent_id(lane: str) -> str:
-    """A random id (32 hex digits) in the lane's partition."""
-    return keyspace.partition_of(lane) + secrets.token_hex(_ID_HEX_DIGITS // 2)[1:]
-
-
-def lane_of(email: str) -> str:
-    """The lane of an address as people write it. Raises `InvalidIntent`."""
+def address_of(email: str) -> str:
+    """The normalised form of an address as people write it. Raises `InvalidIntent`."""
     try:
-        return identity.lane_id(identity.normalise_email(email))
-    except identity.InvalidAddress as error:
+        return normalise_email(email)
+    except InvalidAddress as error:
         raise InvalidIntent("email", f"is no email address: it {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a script. Each of them may be made again: it changes nothing more."""
+class Submission:
+    """A checked intent on its way into its lane. Its id is made once: sending it again changes nothing."""
 
-    sha: str
-    keys: tuple[str, ...]
-    args: tuple[str | int, ...]
+    intent_id: str
+    intent: Intent | SettleCheck
+    payload: str
 
+    def lane(self, workspace: Workspace) -> str:
+        """The lane of the intent's address."""
+        return workspace.lane(self.intent.address)
 
-def gate_id(change_id: str, new_lane: str) -> str:
-    """The id of the place that a change of address keeps in the lane of the new one."""
-    return keyspace.partition_of(new_lane) + identity.digest(change_id)[1:]
-
-
-def gate_call(change_id: str, new_address: str, accepted_us: int) -> Call:
-    """Keep a place in the lane of the new address (gate.lua)."""
-    lane = identity.lane_id(new_address)
-    gate, partition = gate_id(change_id, lane), keyspace.partition_of(lane)
-    payload = json.dumps({"email": new_address, "kind": EmailChange.model_fields["kind"].default})
-    sent = [keyspace.sent(partition, queue) for queue in (keyspace.INTERACTIVE, keyspace.BULK)]
-    keys = (
-        keyspace.intent(gate),
-        keyspace.queue(lane),
-        keyspace.due(partition),
-        *sent,
-        keyspace.counters(partition),
-        keyspace.changes(lane),
-    )
-    schema = EmailChange.schema_version
-    return Call(_GATE_SHA, keys, (gate, lane, payload, schema, change_id, accepted_us, _GATE_LOOK_MS))
+    def arguments(self, workspace: Workspace, settings: QueueSettings) -> Arguments:
+        """What submit.lua takes."""
+        intent, lane = self.intent, self.lane(workspace)
+        content = dedupe = ""
+        if intent.dedupe_key is not None:
+            content = workspace.content(intent.content())
+            dedupe = workspace.dedupe(lane, intent.kind, intent.dedupe_key)
+        return (
+            self.intent_id,
+            lane,
+            int(intent.bulk),
+            intent.kind,
+            self.payload,
+            intent.payload_schema,
+            content,
+            dedupe,
+            "" if intent.external_id is None else workspace.external_id(intent.external_id),
+            workspace.lane(intent.new_address) if isinstance(intent, EmailChange) else "",
+            int(isinstance(intent, ContactErasure)),
+            settings.lane_max,
+            settings.pending_max,
+            WAKE_MAX,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """One intent on its way into its lane. Its id is made here, once: sending it again changes nothing."""
+class Answer:
+    """What submit.lua answered to one submission."""
 
-    intent_id: str
     lane: str
-    kind: str
-    who: str
-    keys: tuple[str, ...]
-    args: tuple[str | int, ...]
-    new_address: str | None = None
-    """Of a change of address: in that lane it keeps a place, too."""
+    word: str
+    """accepted · duplicate · mismatch · lane_full · queue_full"""
+    told: str
+    """The id of the intent that is stored, or the limit that is reached."""
+    wake: bool
+    """A wake-up is to be sent: its credit is taken already."""
 
-    @property
-    def call(self) -> Call:
-        """Store it (submit.lua)."""
-        return Call(_SUBMIT_SHA, self.keys, self.args)
-
-    def gate(self, reply: Sequence[Any]) -> Call | None:
-        """What is still to be done before this intent may be called accepted."""
-        status, _, _, _, accepted_us = (_text(part) for part in reply)
-        if self.new_address is None or status != "accepted" or accepted_us == "0":
-            return None
-        return gate_call(self.intent_id, self.new_address, int(accepted_us))
-
-    def accepted(self, reply: Sequence[Any]) -> tuple[Receipt, Turn | None]:
-        """What the script's answer means: the receipt, and the turn to publish if the lane was asleep.
-
-        Raises `DedupeMismatch` or `QueueFull`.
-        """
-        status, word, seq, queue, _ = (_text(part) for part in reply)
-        match status:
+    def receipt(self) -> Receipt:
+        """The receipt. Raises `DedupeMismatch` or `QueueFull` if there is none."""
+        match self.word:
             case "accepted":
-                return Receipt(id=word, lane=self.lane), self._turn(int(seq), queue)
+                return Receipt(id=self.told, lane=self.lane)
             case "duplicate":
-                return Receipt(id=word, lane=self.lane, duplicate=True), None
+                return Receipt(id=self.told, lane=self.lane, duplicate=True)
             case "mismatch":
-                raise DedupeMismatch(word)
+                raise DedupeMismatch(self.told)
             case "lane_full":
-                raise QueueFull("the lane of this address", int(word))
+                raise QueueFull("the lane of this address", int(self.told))
             case "queue_full":
-                raise QueueFull("this partition of the queue", int(word))
-        raise OnelaneError(f"submit.lua answered {status!r}: its version and the SDK's differ")
-
-    def _turn(self, seq: int, queue: str) -> Turn | None:
-        if not seq:
-            return None
-        name: QueueName = keyspace.BULK if queue == keyspace.BULK else keyspace.INTERACTIVE
-        return Turn(self.lane, self.intent_id, self.kind, self.who, name, seq)
+                raise QueueFull("the queue", int(self.told))
+        raise OnelaneError(f"submit.lua answered {self.word!r}: its version and the SDK's differ")
 
 
-def prepare(intent: Intent | Mapping[str, Any], settings: QueueSettings) -> Submission:
-    """Check the intent and lay out the script's arguments. Raises `InvalidIntent`."""
-    intent = parse_intent(intent)
+def prepare(intent: Intent | Mapping[str, Any]) -> Submission:
+    """Check the intent and give it an id. Raises `InvalidIntent`."""
+    return prepare_internal(parse_intent(intent))
+
+
+def prepare_internal(intent: Intent | SettleCheck) -> Submission:
+    """The same for an intent that is known to be good, also one of Onelane's own. Raises `InvalidIntent`."""
     payload = intent.to_json()
     if len(payload.encode()) > MAX_PAYLOAD_BYTES:
         raise InvalidIntent("intent", f"is larger than {MAX_PAYLOAD_BYTES // 1024} KiB as JSON")
-    address = intent.address
-    lane = identity.lane_id(address)
-    intent_id = new_intent_id(lane)
-    queue = keyspace.BULK if intent.bulk else keyspace.INTERACTIVE
-    limits = settings.lane_max, settings.partition_max
-    schema, content = intent.payload_schema, intent.content_digest()
-    args = (intent_id, lane, payload, queue, schema, content, *limits, int(_moves(intent)))
-    return Submission(
-        intent_id=intent_id,
-        lane=lane,
-        kind=intent.kind,
-        who=display.mask(address),
-        keys=_keys(intent_id, lane, intent),
-        args=args,
-        new_address=intent.new_address if isinstance(intent, EmailChange) else None,
-    )
+    return Submission(new_intent_id(), intent, payload)
 
 
-def _moves(intent: Intent) -> bool:
-    return isinstance(intent, EmailChange)
-
-
-def _keys(intent_id: str, lane: str, intent: Intent) -> tuple[str, ...]:
-    partition = keyspace.partition_of(lane)
-    keys: tuple[str, ...] = (
-        keyspace.intent(intent_id),
-        keyspace.queue(lane),
-        keyspace.lane(lane),
-        keyspace.due(partition),
-        keyspace.sent(partition, keyspace.INTERACTIVE),
-        keyspace.sent(partition, keyspace.BULK),
-        keyspace.counters(partition),
-    )
-    if intent.dedupe_key is not None:
-        keys = (*keys, keyspace.dedupe(lane, intent.kind, intent.dedupe_key))
-    return (*keys, keyspace.changes(lane)) if _moves(intent) else keys
-
-
-def prepare_all(intents: Iterable[Intent | Mapping[str, Any]], settings: QueueSettings) -> list[Submission]:
+def prepare_all(intents: Iterable[Intent | Mapping[str, Any]]) -> list[Submission]:
     """Check a whole batch before anything is sent.
 
     Raises `InvalidIntent` with `index`, also when the iterable itself raises one (a generator that builds
@@ -189,10 +126,40 @@ def prepare_all(intents: Iterable[Intent | Mapping[str, Any]], settings: QueueSe
     submissions: list[Submission] = []
     try:
         for intent in intents:
-            submissions.append(prepare(intent, settings))
+            submissions.append(prepare(intent))
     except InvalidIntent as error:
         raise error.at(len(submissions)) from None
     return submissions
+
+
+def submit(
+    session: Session, submissions: Sequence[Submission], settings: QueueSettings
+) -> Exchange[list[Answer]]:
+    """Store the intents in their lanes, in order. Raises redis-py's errors and `OnelaneError`."""
+    lanes: list[str] = []
+
+    def lay_out(workspace: Workspace) -> list[Arguments]:
+        calls = [submission.arguments(workspace, settings) for submission in submissions]
+        lanes[:] = [str(lane) for _, lane, *_ in calls]
+        return calls
+
+    answers = yield from session.run("submit", lay_out)
+    return [
+        Answer(lane, as_text(word), as_text(told), as_text(wake) == "1")
+        for lane, (word, told, wake) in zip(lanes, answers, strict=True)
+    ]
+
+
+def withdraw(session: Session, intent_id: str, settings: QueueSettings) -> Exchange[bool]:
+    """Withdraw a waiting intent; whether it is withdrawn now. Raises redis-py's errors and `OnelaneError`."""
+    outcome = WITHDRAWN.model_dump_json(exclude_defaults=True)
+    lives_ms = (int(life_s * 1000) for life_s in (settings.status_ttl_s, settings.dedupe_ttl_s))
+    [answer] = yield from session.run("withdraw", lambda _: [(intent_id, outcome, *lives_ms)])
+    word = as_text(answer[0])
+    if word == "gone":  # perhaps by this very call, whose first answer was lost
+        [stored] = checked((yield [("HGET", session.keys.key("intent", intent_id), "outcome")]))
+        return stored is not None and as_text(stored) == outcome
+    return word == "ok"
 
 
 class Batch:
@@ -208,32 +175,21 @@ class Batch:
         self._full = False
 
     def chunks(self) -> Iterator[tuple[int, list[Submission]]]:
-        """The chunks still to be sent, each with the index of its first intent.
-
-        A change of address ends its chunk: its gate stands before the next intent is stored.
-        """
-        chunk: list[Submission] = []
-        for index, submission in enumerate(self._submissions, 1):
+        """The chunks still to be sent, each with the index of its first intent."""
+        for start in range(0, len(self._submissions), CHUNK_LENGTH):
             if self._full:
                 return
-            chunk.append(submission)
-            full = len(chunk) == CHUNK_LENGTH or submission.new_address is not None
-            if full or index == len(self._submissions):
-                yield index - len(chunk), chunk
-                chunk = []
+            yield start, self._submissions[start : start + CHUNK_LENGTH]
 
-    def take(self, start: int, replies: Sequence[Sequence[Any]]) -> list[Turn]:
-        """Note the answers to the chunk that begins at `start`; returns the turns to publish."""
-        wanted: list[Turn] = []
-        for index, reply in enumerate(replies, start):
+    def take(self, start: int, answers: Sequence[Answer]) -> int:
+        """Note the answers to the chunk that begins at `start`; returns the number of wake-ups to send."""
+        for index, answer in enumerate(answers, start):
             try:
-                self._receipts[index], turn = self._submissions[index].accepted(reply)
+                self._receipts[index] = answer.receipt()
             except OnelaneError as error:
                 self._full = self._full or isinstance(error, QueueFull)
                 self._error = self._error or error
-            else:
-                wanted += [turn] if turn else []
-        return wanted
+        return sum(answer.wake for answer in answers)
 
     def told(self, error: OnelaneError) -> OnelaneError:
         """The error, with what became of the batch so far."""
@@ -244,7 +200,3 @@ class Batch:
         if self._error is not None:
             raise self.told(self._error)
         return [receipt for receipt in self._receipts if receipt is not None]
-
-
-def _text(part: bytes | str) -> str:
-    return part.decode() if isinstance(part, bytes) else part

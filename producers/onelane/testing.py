@@ -21,39 +21,38 @@ otherwise. What Intercom would make of it, they do not know: for that, take the 
 from __future__ import annotations
 
 import copy
-import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from onelane import keyspace, records
+from onelane import records
 from onelane.aio import AsyncContactQueue
 from onelane.client import ContactQueue
 from onelane.errors import OnelaneError, UnknownIntent, WaitTimeout
-from onelane.identity import digest
 from onelane.intents import (
     ContactErasure,
     ContactSync,
     ContactUpsert,
+    EmailChange,
     Intent,
     LeadCapture,
     NewsletterOptIn,
     ProductSignUp,
-    parse_intent,
 )
-from onelane.publisher import Publisher
-from onelane.receipts import IntentError, Latest, Outcome, Status
-from onelane.settings import QueueSettings
-from onelane.submission import Submission, lane_of
+from onelane.results import IntentError, Latest, Outcome, Status
+from onelane.settings import QueueSettings, settings_for
+from onelane.submission import WITHDRAWN, Answer, Submission, address_of
+from onelane.workspace import Workspace
 
 __all__ = ["FakeAsyncContactQueue", "FakeContactQueue"]
 
 Kind = TypeVar("Kind")
 
 _CREATE = (NewsletterOptIn, LeadCapture, ProductSignUp, ContactSync, ContactUpsert)
+_SECRET = "0" * 32
 
 
 @dataclass(slots=True)
@@ -61,7 +60,8 @@ class _Entry:
     """One accepted intent."""
 
     intent: Intent
-    lane: str
+    lanes: tuple[str, ...]
+    """The intent's own, and that of the new address of a change."""
     accepted_at: datetime
     outcome: Outcome | None = None
     finished_at: datetime | None = None
@@ -77,7 +77,7 @@ class _Rule:
 
     def fits(self, entry: _Entry) -> bool:
         of_kind = self.kind is None or isinstance(entry.intent, self.kind)
-        return of_kind and self.lane in (None, entry.lane)
+        return of_kind and self.lane in (None, entry.lanes[0])
 
 
 class _Fake:
@@ -87,11 +87,11 @@ class _Fake:
     closed: bool
     """Whether `close` was called, by name or at the end of a `with` block."""
 
-    def __init__(self, settings: QueueSettings | None = None) -> None:
+    def __init__(self, settings: QueueSettings | None = None, *, workspace: str | None = None) -> None:
         """With the given settings, for their limits, else the defaults: the environment is not read."""
         # The real queue's __init__ is left out: a verb that is forgotten here fails and meets no real Redis.
-        self.settings = settings or QueueSettings()
-        self._publisher = Publisher("memory://")  # gets nothing to publish
+        self.settings = settings_for(settings or QueueSettings(), workspace)
+        self._workspace = Workspace(self.settings.workspace, _SECRET)
         self._lock = threading.RLock()
         self.reset()
 
@@ -103,7 +103,7 @@ class _Fake:
         None: they wait, so that `wait` raises `WaitTimeout`, until `end` is called. Of several that fit an
         intent, the one said last counts. Raises `InvalidIntent` if `email` is no address.
         """
-        self._rules.insert(0, _Rule(outcome, kind, None if email is None else lane_of(email)))
+        self._rules.insert(0, _Rule(outcome, kind, None if email is None else self._lane(email)))
 
     def end(self, intent_id: str, outcome: Outcome | None = None) -> Outcome:
         """End an intent as a worker would, with this outcome or the usual one. Raises `UnknownIntent`."""
@@ -121,13 +121,14 @@ class _Fake:
 
     def set_latest(self, email: str, latest: Latest | None) -> None:
         """What `latest(email)` answers; None, as at first: nothing is known. Raises `InvalidIntent`."""
-        self._latest[lane_of(email)] = latest
+        self._latest[self._lane(email)] = latest
 
     def reset(self) -> None:
         """As good as new: nothing enqueued, nothing scripted."""
         self._entries: dict[str, _Entry] = {}
         self._dedupe: dict[tuple[str, str, str | None], tuple[str, str]] = {}
-        self._waiting: Counter[str] = Counter()  # by lane, and by partition
+        self._waiting: Counter[str] = Counter()  # by lane
+        self._pending = 0
         self._created: set[str] = set()  # lanes
         self._rules: list[_Rule] = []
         self._latest: dict[str, Latest | None] = {}
@@ -147,44 +148,59 @@ class _Fake:
 
     def intents_for(self, email: str) -> list[Intent]:
         """The accepted intents of one address, however it is spelled. Raises `InvalidIntent`."""
-        lane = lane_of(email)
-        return [entry.intent for entry in self._entries.values() if entry.lane == lane]
+        lane = self._lane(email)
+        return [entry.intent for entry in self._entries.values() if entry.lanes[0] == lane]
 
     # ── what the verbs do ──
 
-    def _store(self, chunk: Sequence[Submission]) -> list[tuple[str, ...]]:
+    def _lane(self, email: str) -> str:
+        return self._workspace.lane(address_of(email))
+
+    def _store(self, chunk: Sequence[Submission]) -> list[Answer]:
         self._meet_failure()
         with self._lock:
             return [self._store_one(submission) for submission in chunk]
 
-    def _store_one(self, submission: Submission) -> tuple[str, ...]:
-        """What submit.lua does, from its arguments to its answer; there is never a turn to publish."""
-        intent_id, lane, payload, queue, _, content, *limits, _ = map(str, submission.args)
-        intent = parse_intent(json.loads(payload))
-        key = (lane, intent.kind, intent.dedupe_key)
-        if intent.dedupe_key is not None and key in self._dedupe:
-            earlier, its_content = self._dedupe[key]
-            return "duplicate" if content == its_content else "mismatch", earlier, "0", queue, "0"
-        partition = keyspace.partition_of(lane)
-        for status, place, limit in zip(("lane_full", "queue_full"), (lane, partition), limits, strict=True):
-            if self._waiting[place] >= int(limit):
-                return status, limit, "0", queue, "0"
+    def _store_one(self, submission: Submission) -> Answer:
+        """What submit.lua does; nobody is ever to be woken."""
+        intent = cast(Intent, submission.intent)  # Onelane's own never come through these verbs
+        lane = submission.lane(self._workspace)
+        word, told = self._refusal(intent, lane) or ("accepted", submission.intent_id)
+        if word == "accepted":
+            self._accept(submission.intent_id, intent, lane)
+        return Answer(lane, word, told, wake=False)
+
+    def _refusal(self, intent: Intent, lane: str) -> tuple[str, str] | None:
+        if intent.dedupe_key is not None and (lane, intent.kind, intent.dedupe_key) in self._dedupe:
+            earlier, content = self._dedupe[lane, intent.kind, intent.dedupe_key]
+            return "duplicate" if content == intent.content() else "mismatch", earlier
+        if any(self._waiting[one] >= self.settings.lane_max for one in self._lanes(intent)):
+            return "lane_full", str(self.settings.lane_max)
+        if self._pending >= self.settings.pending_max:
+            return "queue_full", str(self.settings.pending_max)
+        return None
+
+    def _lanes(self, intent: Intent) -> tuple[str, ...]:
+        new = (intent.new_email,) if isinstance(intent, EmailChange) else ()
+        return tuple(self._lane(email) for email in (intent.email, *new))
+
+    def _accept(self, intent_id: str, intent: Intent, lane: str) -> None:
         if intent.dedupe_key is not None:
-            self._dedupe[key] = intent_id, content
-        self._waiting.update((lane, partition))
-        entry = self._entries[intent_id] = _Entry(intent, lane, datetime.now(UTC))
+            self._dedupe[lane, intent.kind, intent.dedupe_key] = intent_id, intent.content()
+        entry = self._entries[intent_id] = _Entry(intent, self._lanes(intent), datetime.now(UTC))
+        self._waiting.update(entry.lanes)
+        self._pending += 1
         rule = next((rule for rule in self._rules if rule.fits(entry)), None)
         outcome = self._usual(entry) if rule is None else rule.outcome
         if outcome is not None:
             self._end(entry, outcome)
-        return "accepted", intent_id, "0", queue, "0"
 
     def _usual(self, entry: _Entry) -> Outcome:
         """The first intent of an address that may create a contact has created it."""
-        intent, contact_id = entry.intent, digest(entry.lane)[:24]
+        intent, contact_id = entry.intent, self._workspace.contact(entry.lanes[0])[:24]
         if isinstance(intent, ContactErasure):
             return Outcome(result="erased", contact_id=contact_id, calls=1)
-        creates = _may_create(intent) and entry.lane not in self._created
+        creates = _may_create(intent) and entry.lanes[0] not in self._created
         user = isinstance(intent, ProductSignUp | ContactSync) or getattr(intent, "role", None) == "user"
         return Outcome(
             result="created" if creates else "updated",
@@ -195,11 +211,12 @@ class _Fake:
 
     def _end(self, entry: _Entry, outcome: Outcome) -> Outcome:
         if entry.outcome is None:
-            self._waiting.subtract((entry.lane, keyspace.partition_of(entry.lane)))
+            self._waiting.subtract(entry.lanes)
+            self._pending -= 1
         if outcome.result == "created":
-            self._created.add(entry.lane)
+            self._created.add(entry.lanes[0])
         elif outcome.result == "erased":
-            self._forget(entry.lane)
+            self._forget(entry.lanes[0])
         entry.outcome, entry.finished_at = outcome, datetime.now(UTC)
         return outcome
 
@@ -213,6 +230,16 @@ class _Fake:
         ]
         for key in ended:
             del self._dedupe[key]
+
+    def _withdraw(self, intent_id: str) -> bool:
+        self._meet_failure()
+        with self._lock:
+            entry = self._entries.get(intent_id)
+            if entry is None:
+                return False
+            if entry.outcome is None:
+                self._end(entry, WITHDRAWN)
+            return entry.outcome == WITHDRAWN
 
     def _status(self, intent_id: str) -> Status | None:
         self._meet_failure()
@@ -242,7 +269,7 @@ class _Fake:
         return outcome
 
     def _known(self, email: str) -> Latest | None:
-        lane = lane_of(email)
+        lane = self._lane(email)
         self._meet_failure()
         return self._latest.get(lane)
 
@@ -268,8 +295,12 @@ def _may_create(intent: Intent) -> bool:
 class FakeContactQueue(_Fake, ContactQueue):
     """A `ContactQueue` in memory. `wait` answers at once; its `timeout` is only told in `WaitTimeout`."""
 
-    def _submit(self, chunk: Sequence[Submission]) -> Sequence[Sequence[str]]:
+    def _submit(self, chunk: Sequence[Submission]) -> list[Answer]:
         return self._store(chunk)
+
+    def withdraw(self, intent_id: str) -> bool:
+        """End a waiting intent as `withdrawn`. False if it has ended otherwise or is unknown."""
+        return self._withdraw(intent_id)
 
     def status(self, intent_id: str) -> Status | None:
         """Where the intent stands: waiting, done or dead; None if the id is unknown."""
@@ -291,8 +322,12 @@ class FakeContactQueue(_Fake, ContactQueue):
 class FakeAsyncContactQueue(_Fake, AsyncContactQueue):
     """An `AsyncContactQueue` in memory: see `FakeContactQueue`. What a test says and asks is not awaited."""
 
-    async def _submit(self, chunk: Sequence[Submission]) -> Sequence[Sequence[str]]:
+    async def _submit(self, chunk: Sequence[Submission]) -> list[Answer]:
         return self._store(chunk)
+
+    async def withdraw(self, intent_id: str) -> bool:
+        """End a waiting intent as `withdrawn`. False if it has ended otherwise or is unknown."""
+        return self._withdraw(intent_id)
 
     async def status(self, intent_id: str) -> Status | None:
         """Where the intent stands: waiting, done or dead; None if the id is unknown."""

@@ -96,13 +96,11 @@ def opened(name: str, replies: Sequence[Any]) -> Workspace:
     """
     meta = replies[-1]
     if isinstance(meta, Mapping):
-        said = {_text(word): _text(value) for word, value in meta.items()}
+        said = {as_text(word): as_text(value) for word, value in meta.items()}
         if said.get("secret"):
             _check_format(name, said.get("format"))
             return Workspace(name, said["secret"])
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
+    checked(replies)
     raise OnelaneError(f"the workspace {name!r} was deleted while it was opened: try again")
 
 
@@ -113,5 +111,14 @@ def _check_format(name: str, found: str | None) -> None:
         )
 
 
-def _text(part: bytes | str) -> str:
-    return part.decode() if isinstance(part, bytes) else part
+def checked(replies: Sequence[Any]) -> list[Any]:
+    """The replies, none of them an error. Raises the first error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return list(replies)
+
+
+def as_text(part: bytes | str | int) -> str:
+    """A reply of Redis as text, whether the client decodes replies or not."""
+    return part.decode() if isinstance(part, bytes) else str(part)

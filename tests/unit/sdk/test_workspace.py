@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from onelane import OnelaneError
+from onelane.email_address import normalise_email
 from onelane.keys import WORKSPACE_NAME, WORKSPACES, Keys
 from onelane.workspace import Workspace, open_calls, opened
 
@@ -60,6 +61,24 @@ def test_a_digest_depends_on_the_secret_and_on_what_it_stands_for(what: str) -> 
     assert len(set(digests.values())) == len(digests)
     assert DIGESTS[what](other) != digests[what]
     assert hashlib.sha256(ANN.encode()).hexdigest()[:32] not in digests.values()
+
+
+LANES = {
+    "ann@example.test": "03ac5ec97602248e46710a72efd34011",
+    "Ann+News@Example.TEST": "204864b61ad359c260033b535b0291c0",
+    "o'watson@sub.mail.example.co.uk": "490dc45da74a36551b68fc2c2778f220",
+    "rene\u0301@example.test": "0f09982b4ea3be367ff7f15a172fcdf1",
+    "cy@bücher.example": "9c47103392a79f8a36649176763363d8",
+    "ann@Straße.example": "11f9459f13112085ed1733045fc36844",
+    "jörg@例え.テスト": "55fcf9a7ef0561e334d42c33276e684b",
+    "почта@пример.рф": "dfa6fea28a750c9913e884b6e974740e",
+}
+
+
+@pytest.mark.parametrize(("written", "lane"), LANES.items())
+def test_the_lane_of_an_address_never_changes(written: str, lane: str) -> None:
+    """Neither with our version nor with those of the libraries that read addresses."""
+    assert Workspace("main", "0123456789abcdef" * 2).lane(normalise_email(written)) == lane
 
 
 def test_the_scope_of_a_dedupe_key_is_the_lane_and_the_kind() -> None:

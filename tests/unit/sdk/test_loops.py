@@ -110,4 +110,4 @@ def test_threads_with_loops_of_their_own_share_a_queue(valkey: Redis, valkey_url
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(asyncio.run, work(thread)) for thread in range(threads)]
         assert sum(future.result(PATIENCE_S) for future in futures) == threads * each
-    assert len(valkey.keys("onelane:*:intent:*")) == threads * each
+    assert len(valkey.keys("{ol:main}:intent:*")) == threads * each

@@ -1,7 +1,10 @@
-"""Sends turns to the broker, or gives up soon: a turn that is not sent costs time, not an intent.
+"""The wake-up: an anonymous Celery message that says "a lane of this workspace is ready".
 
-The intent is stored, and its lane stands in `sent`, before any message exists; the workers' timer finds a
-lane whose turn never came. So nothing here raises for a broker that is away.
+It carries no data and no right: a lost, doubled or late one changes latency and nothing else, because engines
+look for ready lanes by themselves, too. So nothing here raises for a broker that is away.
+
+The message follows Celery's message protocol, version 2. It is written here and not by `send_task`, because a
+service need not have Celery.
 """
 
 # mypy: allow-untyped-calls
@@ -9,25 +12,32 @@ lane whose turn never came. So nothing here raises for a broker that is away.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, Self
 
 from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import LimitExceeded
 from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
-from onelane import tls, turns
+from onelane import tls
+from onelane.keys import wake_queue
+from onelane.settings import QueueSettings
 from onelane.tls import Target
-from onelane.turns import Turn
 
 logger = logging.getLogger(__name__)
 
+TASK: Final = "onelane.wake"
+"""Name of the Celery task; its only argument is the workspace."""
 BROKER_TIMEOUT_S = 1.0
 """Most seconds for connecting to the broker, and for one answer of it."""
 PAUSE_S = 5.0
@@ -36,20 +46,41 @@ BUSY_S = 5.0
 """Most seconds to wait for a connection while other threads use them all: no failure of the broker."""
 _POOL_SIZE = 8  # connections; threads beyond that wait for one
 _REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+_ONE_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
-class Publisher:
-    """A pool of broker connections of its own: neither the host's Celery app nor a forked child shares it."""
+@cache
+def celery_queue(workspace: str) -> Queue:
+    """A workspace's queue as both sides must declare it: producers here, workers as `task_queues`."""
+    name = wake_queue(workspace)
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+class Waker:
+    """Sends wake-ups, or gives up soon.
+
+    It has a pool of connections of its own: neither the host's Celery app nor a forked child shares it.
+    """
 
     def __init__(
-        self, broker_url: str, ca_file: str | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        broker_url: str,
+        workspace: str,
+        ca_file: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = tls.target(broker_url, ca_file)
+        self._workspace = workspace
         self._clock = clock
         self._paused_until_s = float("-inf")
         self._inherited: list[ProducerPool] = []
         self._start_over()
-        _publishers.add(self)
+        _wakers.add(self)
+
+    @classmethod
+    def of(cls, settings: QueueSettings) -> Self:
+        """The waker of the settings' broker and workspace."""
+        return cls(settings.broker, settings.workspace, settings.ca_file)
 
     def _start_over(self) -> None:
         self._lock = threading.Lock()
@@ -61,30 +92,31 @@ class Publisher:
             self._inherited.append(self._pool)
         self._start_over()
 
-    def publish(self, wanted: Sequence[Turn]) -> bool:
-        """Send the turns. False, and a line in the log, if the broker did not take them all."""
-        if not wanted:
-            return True
+    def wake(self, count: int = 1) -> bool:
+        """Send this many wake-ups. False, and a line in the log, if the broker did not take them all.
+
+        A script has said how many, and has counted them as being under way.
+        """
         try:
-            return self._send(wanted)
+            return self._send(count)
         except LimitExceeded:
             logger.warning(
-                "%d turn(s) not sent, workers will find the lanes by themselves: other threads have used all "
-                "%d connections to the broker for %g s",
-                len(wanted), _POOL_SIZE, BUSY_S,
-                extra={"action": "turn_not_published"},
+                "%d wake-up(s) not sent, workers will find the lanes by themselves: other threads have used "
+                "all %d connections to the broker for %g s",
+                count, _POOL_SIZE, BUSY_S,
+                extra={"action": "wake_not_sent"},
             )  # fmt: skip
-        except Exception as error:  # whatever it is: the intents are stored, and the timer goes on with them
+        except Exception as error:  # whatever it is: the intents are stored, and a worker's timer finds them
             self._paused_until_s = self._clock() + PAUSE_S
             logger.warning(
-                "the broker did not take %d turn(s), workers will find the lanes by themselves; "
+                "the broker did not take %d wake-up(s), workers will find the lanes by themselves; "
                 "no further try for %g s: %s: %s",
-                len(wanted), PAUSE_S, type(error).__name__, error,
-                extra={"action": "turn_not_published"},
+                count, PAUSE_S, type(error).__name__, error,
+                extra={"action": "wake_not_sent"},
             )  # fmt: skip
         return False
 
-    def _send(self, wanted: Sequence[Turn]) -> bool:
+    def _send(self, count: int) -> bool:
         """False if the broker is known to be dead. Raises kombu's errors, and those of the transport."""
         producer = None if self._paused() else self._producer()
         if producer is None:
@@ -92,14 +124,29 @@ class Publisher:
         with producer:
             if self._paused():  # the thread that had this connection has found the broker dead
                 return False
-            if len(wanted) == 1 or not getattr(producer, "supports_batch_publish", False):  # kombu 5.7
-                for turn in wanted:
-                    turns.send(producer, turn)
+            if count == 1 or not getattr(producer, "supports_batch_publish", False):  # kombu 5.7
+                for _ in range(count):
+                    self._publish(producer, retry=True)
                 return True
             with producer.batch():
-                for turn in wanted:
-                    turns.send(producer, turn, retry=False)
+                for _ in range(count):
+                    self._publish(producer, retry=False)
         return True
+
+    def _publish(self, producer: Producer, *, retry: bool) -> None:
+        """Send one; with `retry`, once more over a new connection if this one turns out to be dead."""
+        queue = celery_queue(self._workspace)
+        producer.publish(
+            json.dumps([[self._workspace], {}, {}], separators=(",", ":")),
+            exchange="",
+            routing_key=queue.name,
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers={"lang": "py", "task": TASK, "id": secrets.token_hex(16), "ignore_result": True},
+            declare=[queue],
+            retry=retry,
+            retry_policy=_ONE_RETRY if retry else None,
+        )
 
     def _producer(self) -> Producer | None:
         """A connection that nobody uses now; None if meanwhile the broker was found dead."""
@@ -125,7 +172,7 @@ class Publisher:
             return self._pool
 
     def close(self) -> None:
-        """Close the connections. A later `publish` opens new ones."""
+        """Close the connections. A later `wake` opens new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -133,12 +180,12 @@ class Publisher:
             pool.connections.force_close_all()
 
 
-_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
+_wakers: weakref.WeakSet[Waker] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for publisher in list(_publishers):
-        publisher._leave_to_parent()
+    for waker in list(_wakers):
+        waker._leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):

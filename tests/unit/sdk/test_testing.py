@@ -103,7 +103,16 @@ def _waiting(desk: Desk) -> list[Any]:
 
 def _unknown(desk: Desk) -> list[Any]:
     ids = ("0" * 32, "", "nonsense")
-    return [(desk.queue.status(one), heard(desk.queue.wait, one, 0)) for one in ids]
+    verbs = desk.queue.status, desk.queue.withdraw, lambda one: desk.queue.wait(one, 0)
+    return [heard(verb, one) for one in ids for verb in verbs]
+
+
+def _withdrawn(desk: Desk) -> list[Any]:
+    first, second, third = desk.queue.enqueue_many([capture(dedupe_key="7"), capture(), capture()])
+    desk.end(second.id, **CREATED)
+    said = [desk.queue.withdraw(one.id) for one in (first, first, second)]
+    ended = [desk.queue.status(one.id).state for one in (first, second, third)]
+    return [said, ended, desk.queue.wait(first.id, 0), heard(desk.queue.enqueue, capture(dedupe_key="7"))]
 
 
 def _full(desk: Desk) -> list[Any]:
@@ -111,6 +120,20 @@ def _full(desk: Desk) -> list[Any]:
         *(heard(desk.queue.enqueue, capture()) for _ in range(3)),
         heard(desk.queue.enqueue_many, [capture(BOB), capture(), capture(BOB), capture(BOB)]),
     ]
+
+
+def _full_of_changes(desk: Desk) -> list[Any]:
+    moves = [EmailChange(email=ANN, new_email=BOB), EmailChange(email=BOB, new_email=ANN)]
+    third = EmailChange(email="cy@example.test", new_email=BOB)
+    return [heard(desk.queue.enqueue, one) for one in (*moves, capture(), capture(BOB), third)]
+
+
+def _full_of_all(desk: Desk) -> list[Any]:
+    moves = EmailChange(email=ANN, new_email=BOB)
+    receipts = desk.queue.enqueue_many([moves, capture("cy@example.test")])
+    full = heard(desk.queue.enqueue, capture("di@example.test"))
+    desk.queue.withdraw(receipts[1].id)
+    return [full, *(heard(desk.queue.enqueue, capture("di@example.test")) for _ in range(2))]
 
 
 CONTRACT: dict[str, Statement] = {
@@ -136,7 +159,10 @@ CONTRACT: dict[str, Statement] = {
     "rejected": _ended(REJECTED),
     "waiting": _waiting,
     "unknown": _unknown,
+    "withdrawn": _withdrawn,
     "full": _full,
+    "full of changes of address": _full_of_changes,
+    "full of all": _full_of_all,
     "latest": lambda desk: [desk.queue.latest(ANN), heard(desk.queue.latest, "ann")],
 }
 
@@ -150,7 +176,7 @@ def plain(said: Any, ids: dict[str, int]) -> Any:
         said = {"is": type(said), **{name: getattr(said, name) for name in type(said).model_fields}}
     if isinstance(said, dict):
         return {
-            name: ids.setdefault(value, len(ids)) if name == "id" else plain(value, ids)
+            name: ids.setdefault(value, len(ids)) if name in ("id", "lane") else plain(value, ids)
             for name, value in said.items()
         }
     if isinstance(said, list | tuple):
@@ -178,7 +204,7 @@ def open_fake(client: str) -> Iterator[Callable[..., Desk]]:
 def test_the_fake_answers_what_the_real_queue_answers(
     name: str, open_shop: Open, open_fake: Callable[..., Desk]
 ) -> None:
-    limits = {"lane_max": 2, "pending_max": 1_000_000} if name == "full" else {}
+    limits = {"full of all": {"pending_max": 2}}.get(name) or ({"lane_max": 2} if "full" in name else {})
     shop = open_shop(**limits)
     real, fake = Desk(shop.queue, shop.end), open_fake(**limits)
     assert plain(CONTRACT[name](fake), {}) == plain(CONTRACT[name](real), {})
@@ -195,6 +221,7 @@ def test_the_fake_fails_as_the_real_queue_does_when_redis_is_away() -> None:
         lambda queue: queue.enqueue({"kind": "lead_capture", "email": "ann"}),
         lambda queue: queue.enqueue_many(batch),
         lambda queue: queue.status("0" * 32),
+        lambda queue: queue.withdraw("0" * 32),
         lambda queue: queue.wait("0" * 32, 1),
         lambda queue: queue.latest(ANN),
     )

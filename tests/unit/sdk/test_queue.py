@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,20 +13,21 @@ from typing import Any, ClassVar
 import pytest
 
 from onelane import (
+    ContactErasure,
     ContactSync,
     DedupeMismatch,
+    EmailChange,
     Intent,
     InvalidIntent,
     LeadCapture,
     NewsletterOptIn,
     Outcome,
     QueueFull,
+    Receipt,
     UnknownIntent,
     WaitTimeout,
-    keyspace,
 )
-from onelane.identity import lane_id, normalise_email
-from onelane.submission import CHUNK_LENGTH
+from onelane.submission import CHUNK_LENGTH, WAKE_MAX
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 
@@ -34,43 +37,48 @@ def capture(email: str = ANN, **fields: Any) -> LeadCapture:
 
 
 class TestEnqueue:
-    def test_stores_the_intent_and_wakes_its_lane(self, shop: Any) -> None:
-        intent = capture(name="Ann")
+    def test_stores_the_intent_and_wakes_a_worker(self, shop: Any) -> None:
+        intent = capture(name="Ann", external_id="u-7")
         receipt = shop.queue.enqueue(intent)
-        assert receipt.lane == intent.lane
-        assert receipt.id[0] == intent.lane[0]
-        assert len(receipt.id) == 32
+        assert receipt.lane == shop.lane_of(ANN)
+        assert re.fullmatch("[0-9a-f]{32}", receipt.id)
         assert not receipt.duplicate
         assert str(receipt) == receipt.id
-        assert shop.lane(receipt.lane) == [receipt.id]
-        assert shop.record(receipt.id)["payload"] == intent.to_json()
-        [turn] = shop.publisher.turns
-        assert (turn.lane, turn.head, turn.kind, turn.who) == (
-            receipt.lane,
-            receipt.id,
-            "lead_capture",
-            "a***@example.test",
-        )
-        assert (turn.queue, turn.seq, turn.retries) == ("interactive", 1, 0)
+        assert shop.waiting(receipt.lane) == [receipt.id]
+        record = shop.record(receipt.id)
+        assert record["payload"] == intent.to_json()
+        assert (record["kind"], record["lane"]) == ("lead_capture", receipt.lane)
+        assert record["ext"] == shop.workspace.external_id("u-7")
+        assert shop.waker.sent == [1]
 
     def test_takes_the_json_form_too(self, shop: Any) -> None:
         receipt = shop.queue.enqueue({"kind": "newsletter_opt_in", "email": ANN})
         assert shop.queue.status(receipt.id).kind == "newsletter_opt_in"
 
-    def test_keeps_the_order_of_a_lane_and_sends_one_turn(self, shop: Any) -> None:
+    def test_keeps_the_order_of_a_lane_and_wakes_one_worker(self, shop: Any) -> None:
         receipts = [
             shop.queue.enqueue(capture(spelling)) for spelling in (ANN, "ANN@Example.test", f" {ANN}")
         ]
-        assert shop.lane(receipts[0].lane) == [receipt.id for receipt in receipts]
-        assert len(shop.publisher.turns) == 1
+        assert shop.waiting(receipts[0].lane) == [receipt.id for receipt in receipts]
+        assert shop.waker.sent == [1]
 
-    def test_syncs_travel_in_bulk(self, shop: Any) -> None:
-        shop.queue.enqueue(ContactSync(email=ANN))
-        assert [turn.queue for turn in shop.publisher.turns] == ["bulk"]
+    def test_syncs_are_served_in_bulk(self, shop: Any) -> None:
+        receipt = shop.queue.enqueue(ContactSync(email=ANN))
+        assert shop.redis.zrange(shop.key("ready", "bulk"), 0, -1) == [receipt.lane]
+
+    def test_a_change_of_address_leaves_its_marker_in_the_other_lane(self, shop: Any) -> None:
+        receipt = shop.queue.enqueue(EmailChange(email=ANN, new_email=BOB))
+        assert shop.waiting(receipt.lane) == [receipt.id]
+        assert shop.waiting(shop.lane_of(BOB)) == [f"~{receipt.id}"]
+
+    def test_wake_ups_under_way_are_capped(self, shop: Any) -> None:
+        for n in range(WAKE_MAX + 2):
+            shop.queue.enqueue(capture(f"p{n}@example.test"))
+        assert sum(shop.waker.sent) == WAKE_MAX
 
     def test_a_form_that_names_its_trust_is_left_to_workers_that_know_it(self, shop: Any) -> None:
         plain, trusted = (shop.queue.enqueue(LeadCapture(email=ANN, trusted=said)) for said in (None, False))
-        assert [shop.record(one.id).get("schema") for one in (plain, trusted)] == [None, "3"]
+        assert [int(shop.record(one.id).get("schema", 1)) for one in (plain, trusted)] == [1, 3]
 
     def test_checks_an_unchecked_copy(self, shop: Any) -> None:
         with pytest.raises(InvalidIntent, match="name: must be a string"):
@@ -97,7 +105,7 @@ class TestDedupe:
         )
         assert (again.id, again.lane, again.duplicate) == (first.id, first.lane, True)
         assert str(again) == f"{first.id} (duplicate)"
-        assert shop.stored() == len(shop.publisher.turns) == 1
+        assert (shop.stored(), shop.waker.sent) == (1, [1])
 
     def test_other_content_under_the_key_is_refused(self, shop: Any) -> None:
         first = shop.queue.enqueue(capture(name="Ann", dedupe_key="quote 7"))
@@ -114,13 +122,16 @@ class TestDedupe:
 
     def test_a_key_lives_as_long_as_its_intent_waits(self, shop: Any) -> None:
         receipt = shop.queue.enqueue(capture(dedupe_key="7"))
-        key = keyspace.dedupe(receipt.lane, "lead_capture", "7")
-        assert shop.redis.ttl(key) == shop.redis.ttl(keyspace.intent(receipt.id)) == -1
+        key = self.key_of(shop, receipt)
+        assert shop.redis.ttl(key) == shop.redis.ttl(shop.key("intent", receipt.id)) == -1
 
     def test_a_key_whose_life_is_over_is_free(self, shop: Any) -> None:
         receipt = shop.queue.enqueue(capture(dedupe_key="7"))
-        shop.redis.delete(keyspace.dedupe(receipt.lane, "lead_capture", "7"))
+        assert shop.redis.delete(self.key_of(shop, receipt)) == 1
         assert shop.queue.enqueue(capture(name="Bo", dedupe_key="7")).id != receipt.id
+
+    def key_of(self, shop: Any, receipt: Receipt) -> str:
+        return str(shop.key("dedupe", shop.workspace.dedupe(receipt.lane, "lead_capture", "7")))
 
 
 class TestLimits:
@@ -134,10 +145,17 @@ class TestLimits:
         shop.queue.enqueue(capture(BOB))
 
     def test_of_all_lanes_together(self, open_shop: Any) -> None:
-        shop = open_shop(pending_max=16)
-        shop.queue.enqueue(capture())
-        with pytest.raises(QueueFull, match="this partition of the queue already holds 1 "):
-            shop.queue.enqueue(capture())
+        shop = open_shop(pending_max=2)
+        shop.queue.enqueue_many([capture(), capture(BOB)])
+        with pytest.raises(QueueFull, match="the queue already holds 2 "):
+            shop.queue.enqueue(capture("cy@example.test"))
+        assert shop.stored() == 2
+
+    def test_a_change_of_address_needs_room_in_both_lanes(self, open_shop: Any) -> None:
+        shop = open_shop(lane_max=1)
+        shop.queue.enqueue(capture(BOB))
+        with pytest.raises(QueueFull, match="already holds 1 "):
+            shop.queue.enqueue(EmailChange(email=ANN, new_email=BOB))
         assert shop.stored() == 1
 
 
@@ -145,16 +163,19 @@ class TestEnqueueMany:
     def test_receipts_are_in_order_over_chunks(self, shop: Any) -> None:
         count = 2 * CHUNK_LENGTH + 1
         receipts = shop.queue.enqueue_many(capture(f"p{n}@example.test") for n in range(count))
-        assert [r.lane for r in receipts] == [lane_id(f"p{n}@example.test") for n in range(count)]
-        assert shop.stored() == len(shop.publisher.turns) == count
+        assert [r.lane for r in receipts] == [shop.lane_of(f"p{n}@example.test") for n in range(count)]
+        assert [shop.waiting(receipt.lane) for receipt in receipts] == [[receipt.id] for receipt in receipts]
+        assert shop.stored() == count
+        assert shop.waker.sent == [WAKE_MAX]
 
-    def test_of_one_lane_send_one_turn(self, shop: Any) -> None:
+    def test_of_one_lane_send_one_wake_up(self, shop: Any) -> None:
         receipts = shop.queue.enqueue_many([capture(), {"kind": "contact_sync", "email": ANN}, capture()])
-        assert shop.lane(receipts[0].lane) == [receipt.id for receipt in receipts]
-        assert len(shop.publisher.turns) == 1
+        assert shop.waiting(receipts[0].lane) == [receipt.id for receipt in receipts]
+        assert shop.waker.sent == [1]
 
     def test_of_nothing(self, shop: Any) -> None:
         assert shop.queue.enqueue_many([]) == []
+        assert shop.redis.keys("*") == shop.waker.sent == []
 
     def test_one_bad_intent_stops_all_before_anything_is_sent(self, shop: Any) -> None:
         batch = [capture(), capture(BOB), {"kind": "lead_capture", "email": "bob"}]
@@ -182,7 +203,7 @@ class TestEnqueueMany:
         assert caught.value.index == 1
         assert [n for n, receipt in enumerate(receipts) if receipt is None] == [1]
         assert len(receipts) == CHUNK_LENGTH + 2
-        assert shop.stored() == len(shop.publisher.turns) == CHUNK_LENGTH + 2  # the first call's, Bob, others
+        assert shop.stored() == CHUNK_LENGTH + 2  # the first call's, Bob, others
 
     def test_a_full_lane_stops_after_the_chunk(self, open_shop: Any) -> None:
         shop = open_shop(lane_max=1)
@@ -208,7 +229,7 @@ class TestStatus:
         receipt = shop.queue.enqueue(capture())
         error = {"class": "ServerError", "http_status": 503, "code": None, "message": "try later"}
         progress = {"state": "retrying", "attempts": 3, "next": 1_800_000_000_500, "error": json.dumps(error)}
-        shop.redis.hset(keyspace.intent(receipt.id), mapping=progress)
+        shop.redis.hset(shop.key("intent", receipt.id), mapping=progress)
         status = shop.queue.status(receipt.id)
         assert (status.state, status.attempts, status.error.class_) == ("retrying", 3, "ServerError")
         assert status.next_attempt_at == datetime(2027, 1, 15, 8, 0, 0, 500_000, tzinfo=UTC)
@@ -229,6 +250,38 @@ class TestStatus:
         with pytest.raises(UnknownIntent) as caught:
             shop.queue.wait(intent_id, timeout=5)
         assert isinstance(caught.value, LookupError)
+
+
+class TestWithdraw:
+    def test_an_intent_that_waits_ends_withdrawn_and_the_others_go_on(self, shop: Any) -> None:
+        first, second = shop.queue.enqueue_many([capture(name="Ann"), capture(name="Bo")])
+        assert shop.queue.withdraw(first.id) is True
+        assert shop.queue.wait(first.id, timeout=0) == Outcome(result="withdrawn")
+        assert shop.queue.status(first.id).state == "done"
+        assert shop.waiting(first.lane) == [second.id]
+        assert "payload" not in shop.record(first.id)
+
+    def test_again_it_is_withdrawn_already(self, shop: Any) -> None:
+        receipt = shop.queue.enqueue(capture())
+        assert [shop.queue.withdraw(receipt.id) for _ in range(2)] == [True, True]
+
+    def test_one_that_has_ended_stays_as_it_is(self, shop: Any) -> None:
+        receipt = shop.queue.enqueue(capture())
+        shop.end(receipt.id, result="updated")
+        assert shop.queue.withdraw(receipt.id) is False
+        assert shop.queue.wait(receipt.id, timeout=0).result == "updated"
+
+    def test_its_record_and_its_dedupe_key_live_as_long_as_the_settings_say(self, open_shop: Any) -> None:
+        shop = open_shop(status_ttl_s=50, dedupe_ttl_s=20)
+        receipt = shop.queue.enqueue(capture(dedupe_key="7"))
+        shop.queue.withdraw(receipt.id)
+        dedupe = shop.key("dedupe", shop.workspace.dedupe(receipt.lane, "lead_capture", "7"))
+        assert 0 < shop.redis.ttl(dedupe) <= 20 < shop.redis.ttl(shop.key("intent", receipt.id)) <= 50
+        assert shop.queue.enqueue(capture(dedupe_key="7")).duplicate
+
+    @pytest.mark.parametrize("intent_id", ["0" * 32, "", "nonsense"])
+    def test_an_unknown_id_is_not_withdrawn(self, shop: Any, intent_id: str) -> None:
+        assert shop.queue.withdraw(intent_id) is False
 
 
 class TestWait:
@@ -254,7 +307,7 @@ class TestWait:
     def test_a_replayed_dead_letter_is_waited_for_again(self, shop: Any) -> None:
         receipt = shop.queue.enqueue(capture())
         shop.end(receipt.id, result="rejected")
-        shop.redis.hset(keyspace.intent(receipt.id), "state", "waiting")
+        shop.redis.hset(shop.key("intent", receipt.id), "state", "waiting")
         with pytest.raises(WaitTimeout):
             shop.queue.wait(receipt.id, timeout=0)
 
@@ -263,16 +316,17 @@ class TestLatest:
     CONTACT: ClassVar[dict[str, Any]] = {"id": "c1", "role": "user", "external_id": "7"}
     FIELDS: ClassVar[dict[str, Any]] = {"name": "Ann", "custom_attributes.plan": "pro"}
 
-    def believe(self, shop: Any, facts: dict[str, Any] | None, primary: str | None = "c1") -> None:
+    def remember(self, shop: Any, facts: dict[str, Any] | None, primary: str | None = "c1") -> None:
         """What a worker stores: facts by field path, and nothing that is the default."""
+        shop.queue.latest(ANN)  # opens the workspace
         contact = {**self.CONTACT, "facts": facts} if facts else self.CONTACT
-        belief = {"contacts": [{"id": "c0", "role": "lead"}, contact], "primary": primary}
-        shop.redis.set(keyspace.belief(lane_id(normalise_email(ANN))), json.dumps(belief))
+        entry = {"contacts": [{"id": "c0", "role": "lead"}, contact], "primary": primary}
+        shop.redis.set(shop.key("registry", shop.lane_of(ANN)), json.dumps(entry))
 
     def test_is_the_primary_contact_as_last_written_or_read(self, shop: Any) -> None:
         seconds, micros = shop.redis.time()
         as_of_ms = (seconds - 60) * 1000 + micros // 1000
-        self.believe(shop, {"fields": self.FIELDS, "as_of_ms": as_of_ms, "source": "written"})
+        self.remember(shop, {"fields": self.FIELDS, "as_of_ms": as_of_ms, "source": "written"})
         latest = shop.queue.latest("ANN@example.test ")
         assert (latest.contact_id, latest.role, latest.external_id) == ("c1", "user", "7")
         assert latest.fields == {"name": "Ann", "custom_attributes": {"plan": "pro"}}
@@ -282,15 +336,80 @@ class TestLatest:
 
     def test_is_none_without_facts(self, shop: Any) -> None:
         assert shop.queue.latest(ANN) is None
-        self.believe(shop, None)
+        self.remember(shop, None)
         assert shop.queue.latest(ANN) is None
-        self.believe(shop, {"as_of_ms": 1}, primary=None)
+        self.remember(shop, {"as_of_ms": 1}, primary=None)
         assert shop.queue.latest(ANN) is None
 
     def test_what_was_read_is_told_from_what_was_written(self, shop: Any) -> None:
-        self.believe(shop, {"as_of_ms": 1})
+        self.remember(shop, {"as_of_ms": 1})
         assert (shop.queue.latest(ANN).source, shop.queue.latest(ANN).fields) == ("read", {})
 
     def test_needs_an_address(self, shop: Any) -> None:
         with pytest.raises(InvalidIntent, match="email: is no email address"):
             shop.queue.latest("ann")
+
+
+class TestWorkspace:
+    def test_each_has_lanes_and_limits_of_its_own(self, open_shop: Any) -> None:
+        main, other = open_shop(pending_max=1), open_shop(pending_max=1, workspace="other")
+        receipts = [shop.queue.enqueue(capture(dedupe_key="7")) for shop in (main, other)]
+        assert [one.duplicate for one in receipts] == [False, False]
+        assert receipts[0].lane != receipts[1].lane
+        assert other.queue.status(receipts[0].id) is None
+        assert main.stored() == other.stored() == 1
+
+    def test_after_redis_was_emptied_it_is_opened_again(self, shop: Any) -> None:
+        before = shop.queue.enqueue(capture())
+        shop.redis.flushall()
+        receipts = [shop.queue.enqueue(capture()), *shop.queue.enqueue_many([capture(), capture()])]
+        assert {receipt.lane for receipt in receipts} == {shop.lane_of(ANN)} != {before.lane}
+        assert shop.waiting(shop.lane_of(ANN)) == [receipt.id for receipt in receipts]
+
+    @pytest.mark.parametrize("verb", ["enqueue", "withdraw", "latest"])
+    def test_with_another_secret_it_is_opened_again(self, shop: Any, verb: str) -> None:
+        receipt = shop.queue.enqueue(capture())
+        shop.redis.hset(shop.key("meta"), "secret", "f" * 32)
+        entry = {"contacts": [{"id": "c", "role": "user", "facts": {"as_of_ms": 1}}], "primary": "c"}
+        shop.redis.set(shop.key("registry", shop.lane_of(ANN)), json.dumps(entry))
+        match verb:
+            case "enqueue":
+                assert shop.queue.enqueue(capture()).lane == shop.lane_of(ANN) != receipt.lane
+            case "withdraw":
+                assert shop.queue.withdraw(receipt.id) is True
+            case "latest":
+                assert shop.queue.latest(ANN).contact_id == "c"
+
+    def test_no_key_and_no_value_holds_a_digest_that_can_be_guessed(self, shop: Any) -> None:
+        """After an erasure nobody can find out by hashing addresses whom the rest is about."""
+        shop.queue.enqueue_many(
+            [
+                capture(name="Ann", dedupe_key="k-1", external_id="u-7"),
+                EmailChange(email=ANN, new_email=BOB, dedupe_key="k-2"),
+                ContactErasure(email=ANN, dedupe_key="k-3"),
+            ]
+        )
+        kept = everything(shop.redis)
+        lane, words = shop.lane_of(ANN), (ANN, BOB, "u-7", "k-1", capture(name="Ann").content())
+        assert lane in kept
+        guesses = {
+            digest(text.encode()).hexdigest()[:32]
+            for digest in (hashlib.sha256, hashlib.sha1, hashlib.md5)
+            for text in (*words, *(f"{lane}\n{kind}\nk-1" for kind in ("lead_capture", "email_change")))
+        }
+        assert {guess for guess in guesses if guess in kept} == set()
+        for receipt_key in shop.redis.keys(shop.key("intent", "*")):
+            shop.redis.delete(receipt_key)  # as an erasure does
+        assert {word for word in words if word in everything(shop.redis)} == set()
+
+
+def everything(redis: Any) -> str:
+    """All keys and values of a Redis, as one text."""
+    read = {
+        "string": redis.get,
+        "hash": redis.hgetall,
+        "list": lambda key: redis.lrange(key, 0, -1),
+        "set": redis.smembers,
+        "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+    }
+    return "\n".join(f"{key} {read[redis.type(key)](key)}" for key in redis.keys("*"))

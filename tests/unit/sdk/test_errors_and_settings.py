@@ -111,8 +111,8 @@ def test_what_the_queue_answers_survives_pickling_and_copying_C17(value: Any) ->
 def test_defaults() -> None:
     settings = QueueSettings.from_env({})
     assert settings.redis_url == settings.broker == "redis://localhost:6379/0"
-    assert (settings.lane_max, settings.pending_max, settings.partition_max) == (10_000, 1_000_000, 62_500)
-    assert settings.enqueue_timeout_s == 5
+    assert (settings.lane_max, settings.pending_max) == (10_000, 1_000_000)
+    assert (settings.workspace, settings.enqueue_timeout_s) == ("main", 5)
 
 
 def test_the_environment_is_read_and_what_is_given_stands_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +140,38 @@ def test_the_environment_is_read_and_what_is_given_stands_above_it(monkeypatch: 
         ("ONELANE_ENQUEUE_TIMEOUT_S", "0"),
         ("ONELANE_ENQUEUE_TIMEOUT_S", "nan"),
         ("ONELANE_ENQUEUE_TIMEOUT_S", "5 seconds"),
+        ("ONELANE_WORKSPACE", "Secret"),
+        ("ONELANE_WORKSPACE", "secret shop"),
+        ("ONELANE_WORKSPACE", "secret" * 11),
+        ("ONELANE_DEDUPE_TTL_S", "inf"),
+        ("ONELANE_STATUS_TTL_S", "0"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_not_itself(variable: str, value: str) -> None:
     with pytest.raises(BadSetting, match=f"^{variable}: ") as caught:
         QueueSettings.from_env({variable: value})
     assert caught.value.variable == variable
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("queue", [ContactQueue, AsyncContactQueue])
+def test_the_workspace_is_named_by_the_environment_a_setting_or_the_caller(
+    queue: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONELANE_WORKSPACE", "of-the-environment")
+    named = [
+        queue(),
+        queue(workspace="given"),
+        queue(QueueSettings(lane_max=7)),
+        queue(QueueSettings(lane_max=7), workspace="given"),
+        queue.from_url("redis://host/0"),  # type: ignore[attr-defined]
+        queue.from_url("redis://host/0", workspace="given"),  # type: ignore[attr-defined]
+    ]
+    expected = ["of-the-environment", "given", "main", "given", "of-the-environment", "given"]
+    assert [one.settings.workspace for one in named] == expected
+    assert named[3].settings.lane_max == 7
+    with pytest.raises(BadSetting, match="ONELANE_WORKSPACE: must be 1 to 63 small letters"):
+        queue(workspace="Main")
 
 
 MALFORMED = [

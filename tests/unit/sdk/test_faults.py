@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FuturesTimeout
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -28,16 +28,17 @@ from onelane import (
     LeadCapture,
     QueueSettings,
     QueueUnavailable,
-    keyspace,
     link,
+    wakeup,
 )
-from onelane import publisher as publisher_module
-from onelane.publisher import BROKER_TIMEOUT_S, PAUSE_S, Publisher
-from onelane.submission import CHUNK_LENGTH
-from onelane.turns import Turn
+from onelane.keys import Keys
+from onelane.submission import CHUNK_LENGTH, WAKE_MAX
+from onelane.wakeup import BROKER_TIMEOUT_S, PAUSE_S, Waker
+
+from .conftest import Recorder, workspace_of
 
 ANN = LeadCapture(email="ann@example.test")
-TURN = Turn("a" * 32, "a" * 32, "lead_capture", "a***@example.test", "interactive", 1)
+KEYS = Keys()
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ class TestRedisAway:
             self._all_fail(url)
         else:
             asyncio.run(self._all_fail_async(url))
-        assert time.monotonic() - began_s < 5 * 0.5 + 2  # five calls, and room for a slow machine
+        assert time.monotonic() - began_s < 6 * 0.5 + 2  # six calls, and room for a slow machine
 
     def _all_fail(self, url: str) -> None:
         with ContactQueue.from_url(url, enqueue_timeout_s=0.5) as queue:
@@ -75,6 +76,7 @@ class TestRedisAway:
                 lambda: queue.enqueue(ANN),
                 lambda: queue.enqueue_many([ANN]),
                 lambda: queue.status("0" * 32),
+                lambda: queue.withdraw("0" * 32),
                 lambda: queue.wait("0" * 32, timeout=60),
                 lambda: queue.latest(ANN.email),
             ]
@@ -88,6 +90,7 @@ class TestRedisAway:
                 queue.enqueue(ANN),
                 queue.enqueue_many([ANN]),
                 queue.status("0" * 32),
+                queue.withdraw("0" * 32),
                 queue.wait("0" * 32, timeout=60),
                 queue.latest(ANN.email),
             ):
@@ -108,97 +111,102 @@ class TestRedisAway:
                 server.stop()
 
 
-class Faulty(Publisher):
-    """A publisher that counts, beside a Redis client whose pipelines fail as told."""
-
-    def __init__(self) -> None:
-        super().__init__("memory://")
-        self.sent: list[Turn] = []
-
-    def publish(self, wanted: Any) -> bool:
-        self.sent += wanted
-        return True
-
-
-def break_pipelines(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch, errors: list[RedisError], *, after: bool = False
+def break_round_trips(
+    queue: ContactQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[RedisError | None],
+    *,
+    after: bool = False,
 ) -> None:
-    """Each coming `execute` fails with the next error: before it is sent, or `after` the server did it."""
-    make = redis.pipeline
+    """Each coming round trip fails with the next error: before it is sent, or `after` the server did it."""
+    ask = queue._ask
 
-    def pipeline(*args: Any, **kwargs: Any) -> Any:
-        pipe = make(*args, **kwargs)
-        execute = pipe.execute
+    def failing(commands: Any) -> Any:
+        error = errors.pop(0) if errors else None
+        if error is None:
+            return ask(commands)
+        if after:
+            ask(commands)
+        raise error
 
-        def failing(*args: Any, **kwargs: Any) -> Any:
-            error = errors.pop(0) if errors else None
-            if error is None:
-                return execute(*args, **kwargs)
-            if after:
-                execute(*args, **kwargs)
-            raise error
-
-        monkeypatch.setattr(pipe, "execute", failing)
-        return pipe
-
-    monkeypatch.setattr(redis, "pipeline", pipeline)
+    monkeypatch.setattr(queue, "_ask", failing)
 
 
-def load_scripts(queue: ContactQueue, publisher: Faulty) -> None:
-    """So that the server carries out the next call, instead of answering that it does not know the script."""
+def opened(redis: Redis) -> ContactQueue:
+    """A queue whose workspace is open and whose scripts are loaded: each call is one round trip."""
+    queue = ContactQueue(QueueSettings.from_env({}), redis=redis, waker=Recorder())
     queue.enqueue(LeadCapture(email="somebody@example.test"))
-    publisher.sent.clear()
+    return queue
+
+
+def waiting(redis: Redis, lane: str) -> list[str]:
+    return cast(list[str], redis.lrange(KEYS.key("queue", lane), 0, -1))
 
 
 def stored(redis: Redis) -> int:
-    return len(redis.keys("onelane:*:intent:*"))
+    return len(redis.keys(KEYS.key("intent", "*")))
+
+
+def wake_ups(redis: Redis) -> int:
+    return cast(int, redis.llen("onelane.main"))
 
 
 class TestFaults:
     def test_a_lost_reply_stores_once(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-        publisher = Faulty()
-        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=publisher)
-        load_scripts(queue, publisher)
-        break_pipelines(redis, monkeypatch, [ConnectionError("gone"), RedisTimeout("slow")], after=True)
+        queue = opened(redis)
+        break_round_trips(queue, monkeypatch, [ConnectionError("gone"), RedisTimeout("slow")], after=True)
         receipt = queue.enqueue(LeadCapture(email=ANN.email, dedupe_key="7"))
         assert not receipt.duplicate
-        assert redis.lrange(keyspace.queue(receipt.lane), 0, -1) == [receipt.id]
-        assert [turn.head for turn in publisher.sent] == [receipt.id]
+        assert waiting(redis, receipt.lane) == [receipt.id]
 
     def test_a_lost_reply_in_a_batch_stores_each_once(
         self, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        publisher = Faulty()
-        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=publisher)
-        load_scripts(queue, publisher)
-        break_pipelines(redis, monkeypatch, [ConnectionError("gone")], after=True)
+        queue = opened(redis)
+        break_round_trips(queue, monkeypatch, [ConnectionError("gone")], after=True)
         receipts = queue.enqueue_many([ANN] * 3)
-        assert redis.lrange(keyspace.queue(ANN.lane), 0, -1) == [receipt.id for receipt in receipts]
+        assert waiting(redis, receipts[0].lane) == [receipt.id for receipt in receipts]
+
+    def test_a_lost_reply_to_withdraw_is_no_refusal(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue = opened(redis)
+        receipt = queue.enqueue(ANN)
+        queue.withdraw("0" * 32)  # so that the script is loaded
+        break_round_trips(queue, monkeypatch, [ConnectionError("gone")], after=True)
+        assert queue.withdraw(receipt.id) is True
+
+    def test_a_lost_reply_while_the_workspace_is_opened_changes_nothing(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, waker=Recorder())
+        break_round_trips(queue, monkeypatch, [ConnectionError("gone")] * 2, after=True)
+        receipt = queue.enqueue(ANN)
+        assert receipt.lane == workspace_of(redis).lane(ANN.address)
+        assert stored(redis) == 1
 
     def test_a_demoted_primary_is_left(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
         left: list[bool] = []
-        break_pipelines(redis, monkeypatch, [ReadOnlyError("replica")])
+        queue = opened(redis)
+        break_round_trips(queue, monkeypatch, [ReadOnlyError("replica")])
         monkeypatch.setattr(redis.connection_pool, "disconnect", lambda *_: left.append(True))
-        ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty()).enqueue(ANN)
-        assert (left, stored(redis)) == ([True], 1)
+        queue.enqueue(ANN)
+        assert (left, stored(redis)) == ([True], 2)
 
     @pytest.mark.parametrize("error", [OutOfMemoryError("full"), AuthenticationError("who?")])
     def test_what_time_does_not_heal_is_told_at_once(
         self, redis: Redis, monkeypatch: pytest.MonkeyPatch, error: RedisError
     ) -> None:
-        errors: list[RedisError] = [error]
-        break_pipelines(redis, monkeypatch, errors)
-        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
+        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, waker=Recorder())
+        break_round_trips(queue, monkeypatch, [error])
         with pytest.raises(QueueUnavailable, match="Redis refused") as caught:
             queue.enqueue(ANN)
         assert caught.value.__cause__ is error
         assert stored(redis) == 0
 
     def test_a_batch_tells_how_far_it_came(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-        queue = ContactQueue(QueueSettings.from_env({}), redis=redis, publisher=Faulty())
-        queue.enqueue(ANN)  # so that the script is loaded
-        errors: list[Any] = [None, OutOfMemoryError("full")]
-        break_pipelines(redis, monkeypatch, errors)
+        queue = opened(redis)
+        break_round_trips(queue, monkeypatch, [None, OutOfMemoryError("full")])
         batch = [LeadCapture(email=f"p{n}@example.test") for n in range(CHUNK_LENGTH + 1)]
         with pytest.raises(QueueUnavailable) as caught:
             queue.enqueue_many(batch)
@@ -207,8 +215,8 @@ class TestFaults:
         assert caught.value.receipts[-1] is None
 
     def test_an_error_answer_to_one_of_a_batch_is_no_receipt(self, valkey: Redis) -> None:
-        queue = ContactQueue(QueueSettings.from_env({}), redis=valkey, publisher=Faulty())
-        valkey.set(keyspace.queue(ANN.lane), "not a list")
+        queue = opened(valkey)
+        valkey.set(KEYS.key("queue", workspace_of(valkey).lane(ANN.address)), "not a list")
         with pytest.raises(QueueUnavailable, match="Redis refused"):
             queue.enqueue_many([LeadCapture(email="bob@example.test"), ANN])
 
@@ -225,6 +233,15 @@ class TestPatience:
         with pytest.raises(QueueUnavailable, match=r"did not answer in [23]\.\d s \(5 s allowed\)"):
             attempts()
         assert 2 < now_s[0] <= 3  # the last attempt has two seconds: one to connect, one for the answer
+
+    def test_no_further_round_trip_begins_that_could_not_end_in_time(self) -> None:
+        now_s = [0.0]
+        patience = link.Patience(5, clock=lambda: now_s[0])
+        now_s[0] = 3.9
+        patience.go_on()
+        now_s[0] = 4.1
+        with pytest.raises(QueueUnavailable, match=r"did not answer in 4\.1 s \(5 s allowed\): it is slow"):
+            patience.go_on()
 
 
 class TestBrokerAway:
@@ -244,73 +261,72 @@ class TestBrokerAway:
         with ContactQueue.from_url(valkey_url, broker_url=broker) as queue:
             receipts = [queue.enqueue(ANN), *queue.enqueue_many([LeadCapture(email="bob@example.test")] * 2)]
         assert time.monotonic() - began_s < 4
-        for receipt in receipts:
-            partition = keyspace.partition_of(receipt.lane)
-            assert valkey.zscore(keyspace.sent(partition, "interactive"), receipt.lane) is not None
-        [line] = [record for record in caplog.records if record.name == "onelane.publisher"]
+        ready = valkey.zrange(KEYS.key("ready", "interactive"), 0, -1)
+        assert ready == list(dict.fromkeys(receipt.lane for receipt in receipts))
+        [line] = [record for record in caplog.records if record.name == "onelane.wakeup"]
         assert line.levelno == logging.WARNING
-        assert "did not take 1 turn" in line.message
+        assert "did not take 1 wake-up" in line.message
         assert "@" not in line.message
 
     def test_is_paid_for_once_and_found_again(
         self, closed_port: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         now_s = [100.0]
-        publisher = Publisher(f"redis://127.0.0.1:{closed_port}/0", clock=lambda: now_s[0])
-        assert [publisher.publish([TURN]) for _ in range(3)] == [False, False, False]
+        waker = Waker(f"redis://127.0.0.1:{closed_port}/0", "main", clock=lambda: now_s[0])
+        assert [waker.wake() for _ in range(3)] == [False, False, False]
         assert len(caplog.records) == 1
         with ValkeyServer(port=closed_port, save="", appendonly="no") as server:
-            assert not publisher.publish([TURN])
+            assert not waker.wake()
             now_s[0] += PAUSE_S
-            assert publisher.publish([TURN])
+            assert waker.wake()
             with Redis.from_url(server.connection_url) as redis:
-                assert redis.llen("onelane.interactive") == 1
-        publisher.close()
+                assert wake_ups(redis) == 1
+        waker.close()
 
-    def test_a_restarted_broker_costs_no_turn(self, closed_port: int) -> None:
-        publisher = Publisher(f"redis://127.0.0.1:{closed_port}/0")
-        for turns in ([TURN], [TURN, TURN]):
-            with ValkeyServer(port=closed_port, save="", appendonly="no"):
-                assert publisher.publish(turns)
-        publisher.close()
+    def test_a_restarted_broker_costs_no_wake_up(self, closed_port: int) -> None:
+        waker = Waker(f"redis://127.0.0.1:{closed_port}/0", "main")
+        for count in (1, 2):
+            with ValkeyServer(port=closed_port, save="", appendonly="no") as server:
+                assert waker.wake(count)
+                with Redis.from_url(server.connection_url) as redis:
+                    assert wake_ups(redis) == count
+        waker.close()
 
 
 class TestAllConnectionsInUse:
-    """More threads than connections is no fault of the broker: it takes turns as before."""
+    """More threads than connections is no fault of the broker: it takes wake-ups as before."""
 
     @pytest.fixture
-    def crowded(self) -> Iterator[tuple[Publisher, list[Any]]]:
-        """A publisher all of whose connections are in use, and who uses them."""
-        publisher = Publisher("memory://")
-        users = [publisher._producers().acquire(block=True) for _ in range(publisher_module._POOL_SIZE)]
-        yield publisher, users
-        publisher.close()
+    def crowded(self) -> Iterator[tuple[Waker, list[Any]]]:
+        """A waker all of whose connections are in use, and who uses them."""
+        waker = Waker("memory://", "main")
+        users = [waker._producers().acquire(block=True) for _ in range(wakeup._POOL_SIZE)]
+        yield waker, users
+        waker.close()
 
-    def test_a_thread_waits_for_a_connection(self, crowded: tuple[Publisher, list[Any]]) -> None:
-        publisher, users = crowded
+    def test_a_thread_waits_for_a_connection(self, crowded: tuple[Waker, list[Any]]) -> None:
+        waker, users = crowded
         with ThreadPoolExecutor(1) as pool:
-            sent = pool.submit(publisher.publish, [TURN])
+            sent = pool.submit(waker.wake)
             with pytest.raises(FuturesTimeout):
                 sent.result(timeout=1.5 * BROKER_TIMEOUT_S)  # longer than one look for a connection
             users.pop().release()
             assert sent.result(timeout=10)
 
     def test_who_waited_in_vain_stops_nobody_else(
-        self, crowded: tuple[Publisher, list[Any]], monkeypatch: pytest.MonkeyPatch
+        self, crowded: tuple[Waker, list[Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(publisher_module, "BUSY_S", 0)
-        publisher, users = crowded
-        assert not publisher.publish([TURN])
+        monkeypatch.setattr(wakeup, "BUSY_S", 0)
+        waker, users = crowded
+        assert not waker.wake()
         users.pop().release()
-        assert publisher.publish([TURN])
+        assert waker.wake()
 
-    def test_nobody_waits_for_a_broker_that_others_found_dead(
-        self, crowded: tuple[Publisher, list[Any]]
-    ) -> None:
-        publisher, _ = crowded
+    def test_nobody_waits_for_a_broker_that_others_found_dead(self, crowded: tuple[Waker, list[Any]]) -> None:
+        waker, _ = crowded
         with ThreadPoolExecutor(1) as pool:
-            sent = pool.submit(publisher.publish, [TURN])
-            publisher._paused_until_s = float("inf")
+            sent = pool.submit(waker.wake)
+            waker._paused_until_s = float("inf")
             assert not sent.result(timeout=4 * BROKER_TIMEOUT_S)
 
 
@@ -320,7 +336,7 @@ class TestSharing:
             emails = [f"p{n}@example.test" for n in range(240)]
             receipts = list(pool.map(lambda email: queue.enqueue(LeadCapture(email=email)), emails))
         assert len({receipt.id for receipt in receipts}) == stored(valkey) == 240
-        assert valkey.llen("onelane.interactive") == 240
+        assert wake_ups(valkey) == WAKE_MAX
 
     def test_tasks_share_few_connections(self, valkey: Redis, valkey_url: str) -> None:
         async def crowd() -> int:
@@ -330,7 +346,7 @@ class TestSharing:
                 return len(valkey.client_list())
 
         assert asyncio.run(crowd()) < 100
-        assert valkey.llen("onelane.interactive") == stored(valkey) == 200
+        assert (stored(valkey), wake_ups(valkey)) == (200, WAKE_MAX)
 
     def test_an_asyncio_queue_moves_to_another_loop(self, valkey: Redis, valkey_url: str) -> None:
         queue = AsyncContactQueue.from_url(valkey_url)
@@ -348,7 +364,7 @@ class TestSharing:
         for n in range(2):
             queue.enqueue(LeadCapture(email=f"p{n}@example.test"))
             queue.close()
-        assert valkey.llen("onelane.interactive") == 2
+        assert wake_ups(valkey) == 2
 
     def test_closing_one_queue_leaves_another_alone(self, valkey: Redis, valkey_url: str) -> None:
         with ContactQueue.from_url(valkey_url) as queue:
@@ -356,7 +372,7 @@ class TestSharing:
             with ContactQueue.from_url(valkey_url) as other:
                 other.enqueue(LeadCapture(email="bob@example.test"))
             queue.enqueue(LeadCapture(email="cy@example.test"))
-        assert valkey.llen("onelane.interactive") == 3
+        assert wake_ups(valkey) == 3
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
     def test_a_forked_child_uses_no_socket_of_its_parent(self, valkey: Redis, valkey_url: str) -> None:
@@ -367,14 +383,14 @@ class TestSharing:
             queue = ContactQueue.from_url(sys.argv[1])
 
             def put(who):
-                for n in range(50):
+                for n in range(15):
                     queue.enqueue(LeadCapture(email=f"{who}{n}@example.test"))
 
             put("before")
-            pool = queue._publisher._pool
+            pool = queue._waker._pool
             child = os.fork()
             put("child" if child == 0 else "parent")
-            own = queue._publisher._pool is not pool
+            own = queue._waker._pool is not pool
             if child == 0:
                 os._exit(0 if own else 1)
             assert os.waitpid(child, 0)[1] == 0
@@ -386,18 +402,18 @@ class TestSharing:
             command, capture_output=True, text=True, timeout=60, env=environment(), check=False
         )
         assert (run.returncode, run.stderr) == (0, "")
-        assert valkey.llen("onelane.interactive") == stored(valkey) == 200
+        assert wake_ups(valkey) == stored(valkey) == 60
 
     def test_a_lock_held_while_forking_does_not_stop_the_child(self) -> None:
-        publisher = Publisher("memory://")
+        waker = Waker("memory://", "main")
         sent: list[bool] = []
-        with publisher._lock:
-            publisher._leave_to_parent()
-            worker = threading.Thread(target=lambda: sent.append(publisher.publish([TURN])))
+        with waker._lock:
+            waker._leave_to_parent()
+            worker = threading.Thread(target=lambda: sent.append(waker.wake()))
             worker.start()
             worker.join(10)
             assert sent == [True]
-        publisher.close()
+        waker.close()
 
 
 def environment() -> dict[str, str]:

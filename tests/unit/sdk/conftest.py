@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,21 +13,28 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from onelane import AsyncContactQueue, ContactQueue, QueueSettings, keyspace
-from onelane.publisher import Publisher
-from onelane.turns import Turn
+from onelane import AsyncContactQueue, ContactQueue, QueueSettings
+from onelane.email_address import normalise_email
+from onelane.keys import Keys
+from onelane.wakeup import Waker
+from onelane.workspace import Workspace
 
 
-class Recorder(Publisher):
-    """Keeps the turns instead of sending them."""
+class Recorder(Waker):
+    """Counts the wake-ups instead of sending them."""
 
     def __init__(self) -> None:
-        super().__init__("memory://")
-        self.turns: list[Turn] = []
+        super().__init__("memory://", "main")
+        self.sent: list[int] = []
 
-    def publish(self, wanted: Sequence[Turn]) -> bool:
-        self.turns += wanted
+    def wake(self, count: int = 1) -> bool:
+        self.sent.append(count)
         return True
+
+
+def workspace_of(redis: Redis, name: str = "main") -> Workspace:
+    """The workspace as it stands in this Redis."""
+    return Workspace(name, cast(str, redis.hget(Keys(name).key("meta"), "secret")))
 
 
 class Driven:
@@ -46,35 +53,42 @@ class Driven:
 
 @dataclass
 class Shop:
-    """A queue with what is behind it: the Redis it writes to and the turns it published."""
+    """A queue with what is behind it: the Redis it writes to and the wake-ups it sent."""
 
     queue: Any
     redis: Redis
-    publisher: Recorder = field(repr=False)
+    waker: Recorder = field(repr=False)
+    name: str = "main"
+
+    @property
+    def workspace(self) -> Workspace:
+        return workspace_of(self.redis, self.name)
+
+    def key(self, *words: str) -> str:
+        return Keys(self.name).key(*words)
 
     def record(self, intent_id: str) -> dict[str, str]:
-        return cast(dict[str, str], self.redis.hgetall(keyspace.intent(intent_id)))
+        return cast(dict[str, str], self.redis.hgetall(self.key("intent", intent_id)))
 
-    def lane(self, lane: str) -> list[str]:
-        return cast(list[str], self.redis.lrange(keyspace.queue(lane), 0, -1))
+    def lane_of(self, email: str) -> str:
+        return self.workspace.lane(normalise_email(email))
+
+    def waiting(self, lane: str) -> list[str]:
+        return cast(list[str], self.redis.lrange(self.key("queue", lane), 0, -1))
 
     def stored(self) -> int:
-        return len(self.redis.keys("onelane:*:intent:*"))
+        return len(self.redis.keys(self.key("intent", "*")))
 
     def end(self, intent_id: str, **outcome: Any) -> None:
-        """Do to the intent's record what settle and bury do."""
-        key = keyspace.intent(intent_id)
-        kind = json.loads(self.redis.hget(key, "payload") or "{}")["kind"]
+        """Do to the intent what settle and bury do."""
         state = "dead" if outcome["result"] == "rejected" else "done"
-        ended: dict[Any, Any] = {
-            "state": state,
-            "outcome": json.dumps(outcome),
-            "ended": 1_800_000_000_000,
-            "kind": kind,
-        }
+        ended: dict[Any, Any] = {"state": state, "outcome": json.dumps(outcome), "ended": 1_800_000_000_000}
+        lane = self.record(intent_id)["lane"]
         with self.redis.pipeline() as pipe:
-            pipe.hset(key, mapping=ended)
-            pipe.hdel(key, "payload")
+            pipe.hset(self.key("intent", intent_id), mapping=ended)
+            pipe.hdel(self.key("intent", intent_id), "payload")
+            pipe.lrem(self.key("queue", lane), 1, intent_id)
+            pipe.hincrby(self.key("counters"), "pending", -1)
             pipe.execute()
 
 
@@ -93,14 +107,14 @@ def open_shop(redis: Redis, client: str, request: pytest.FixtureRequest) -> Iter
         closers: list[Callable[[], Any]] = []
 
         def open_it(**settings: Any) -> Shop:
-            publisher = Recorder()
-            options = QueueSettings.from_env({}, **settings)
+            waker, options = Recorder(), QueueSettings.from_env({}, **settings)
             if client == "blocking":
-                return Shop(ContactQueue(options, redis=redis, publisher=publisher), redis, publisher)
+                queue = ContactQueue(options, redis=redis, waker=waker)
+                return Shop(queue, redis, waker, options.workspace)
             other = runner.run(_twin(redis, request))
-            queue = Driven(AsyncContactQueue(options, redis=other, publisher=publisher), runner)
-            closers.append(queue.close)
-            return Shop(queue, redis, publisher)
+            driven = Driven(AsyncContactQueue(options, redis=other, waker=waker), runner)
+            closers.append(driven.close)
+            return Shop(driven, redis, waker, options.workspace)
 
         yield open_it
         for close in closers:
