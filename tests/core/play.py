@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onelane.receipts import Outcome
+from onelane.results import Outcome
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.core import handling as hd
 from onelane_worker.core import operations as op

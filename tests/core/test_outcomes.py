@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onelane.intents import ContactSync, LeadCapture, NewsletterOptIn, NewsletterOptOut, ProductSignUp
-from onelane.receipts import Outcome
+from onelane.results import Outcome
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Deeds
 from onelane_worker.core.outcomes import rejected, superseded

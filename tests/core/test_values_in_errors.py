@@ -49,7 +49,7 @@ MODELS = models()
 
 
 def test_the_walk_finds_them() -> None:
-    assert {"onelane.receipts.Outcome", "onelane_worker.core.belief.Belief"} < MODELS.keys()
+    assert {"onelane.results.Outcome", "onelane_worker.core.belief.Belief"} < MODELS.keys()
     assert "onelane_worker.payloads._VERSIONS" in MODELS
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onelane.intents import ContactErasure
-from onelane.receipts import Outcome
+from onelane.results import Outcome
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Belief, Known
 from onelane_worker.core.doubts import journal, loops

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from onelane.identity import InvalidAddress, normalise_email
+from onelane.email_address import InvalidAddress, normalise_email
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Facts, Journal, Known, Tombstone, flatten
 from onelane_worker.core.compare import acknowledged

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from onelane.receipts import Outcome
+from onelane.results import Outcome
 from onelane_worker.core import operations as op
 from onelane_worker.core.belief import Belief, Known, Memory, Tombstone
 from onelane_worker.core.doubts import dead_end, journal, loops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onelane.receipts import Outcome, Result
+from onelane.results import Outcome, Result
 from onelane_worker.core.belief import Deeds
 from onelane_worker.core.choice import Choice, choose
 from onelane_worker.core.policy import Policy

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onelane.identity import spellings
+from onelane.email_address import spellings
 from onelane.intents import (
     CLEARABLE,
     ContactSync,

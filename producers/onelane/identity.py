@@ -1,3 +1,0 @@
-"""Until all importers say `email_address`; deleted then."""
-
-from onelane.email_address import *  # noqa: F403

@@ -1,3 +1,0 @@
-"""Until all importers say `results`; deleted then."""
-
-from onelane.results import *  # noqa: F403
