@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -83,6 +84,7 @@ class Engine:
         self._slots = parts.concurrency
         self._jobs: dict[tuple[str, int], tuple[Lease, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._wakes = 0
         self._number = 0
         self._backlog = False
@@ -106,6 +108,7 @@ class Engine:
     def stop(self) -> None:
         """Begin nothing more; `run` returns when what is at work has ended or is handed back."""
         self.shutdown.ask()
+        self._stopping.set()
         self._wake.set()
 
     async def run(self) -> None:
@@ -113,15 +116,18 @@ class Engine:
         engine has to be made, with the workspace's new secret."""
         timer = asyncio.create_task(DueTimer(self).run(), name="onelane-timer")
         claims = asyncio.create_task(self._claim_until_stopped(), name="onelane-claims")
+        stopping = asyncio.create_task(self._stopping.wait(), name="onelane-stop")
         self._wake.set()
         try:
-            await asyncio.wait({timer, claims}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (timer, claims):
-                if task.done():
-                    task.result()
+            await asyncio.wait({timer, claims, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self.shutdown.asked:
+                for task in (timer, claims):
+                    if task.done():
+                        task.result()  # raises
+            await asyncio.wait({claims}, timeout=self.shutdown.grace_s)
             await self._end_jobs()
         finally:
-            await self._cancel(timer, claims, *(task for _, task in self._jobs.values()))
+            await self._cancel(stopping, timer, claims, *(task for _, task in self._jobs.values()))
             self.budget.close()
 
     async def _end_jobs(self) -> None:
@@ -131,7 +137,7 @@ class Engine:
             if late:
                 log.warning("lanes not given back, their leases run out", lanes=len(late))
 
-    async def _cancel(self, *tasks: asyncio.Task[None]) -> None:
+    async def _cancel(self, *tasks: asyncio.Task[Any]) -> None:
         probe = () if self._probe is None else (self._probe,)
         for task in (*tasks, *probe):
             task.cancel()
