@@ -88,8 +88,7 @@ def onelane_stage(
     with _extra_installed("onelane_queue"):
         from onelane_sandbox.stage import Stage
 
-    control = onelane_sandbox_server.control
-    with Stage(control.url, control.token, onelane_settings) as stage:
+    with Stage(onelane_sandbox_server.control, onelane_settings) as stage:
         yield stage
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from onelane_worker import extras
+from onelane_worker.cli import _extras as extras
 
 
 def main() -> None:

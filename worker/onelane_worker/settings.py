@@ -15,7 +15,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from onelane import tls
-from onelane.settings import broker_of, check_parts, checked_broker_url, checked_redis_url, secrets_of
+from onelane.keys import DEFAULT_WORKSPACE
+from onelane.settings import (
+    broker_of,
+    check_parts,
+    checked_broker_url,
+    checked_redis_url,
+    checked_workspace,
+    secrets_of,
+)
 
 DAY_S = 86_400
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
@@ -46,6 +54,10 @@ class Settings(BaseSettings):
         """What is given in the code, then the environment, then the files of secrets."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
+    workspace: str = Field(
+        DEFAULT_WORKSPACE,
+        description="Whose lanes; each workspace of Intercom has keys and workers of its own",
+    )
     redis_url: str = Field("redis://localhost:6379/0", description="Where lanes, registry and outcomes live")
     broker_url: str | None = Field(None, description="Celery broker; the same Redis if unset")
     ca_file: str | None = Field(
@@ -54,6 +66,12 @@ class Settings(BaseSettings):
     redis_wait_s: float = Field(30, ge=0, description="How long a starting worker waits for Redis")
     redis_durable: bool = Field(
         False, description="Redis cannot lose an acknowledged write (appendfsync always, no failover)"
+    )
+    failover_hold_s: float | None = Field(
+        None,
+        ge=0,
+        description="How long nothing is served after Redis was restarted or replaced; if unset, until no "
+        "write can commit that it may have forgotten (31 s by default), and 0 with REDIS_DURABLE",
     )
 
     intercom_url: str = Field("https://api.intercom.io", description="API base; EU and AU have others")
@@ -64,12 +82,14 @@ class Settings(BaseSettings):
         repr=False,
         description="Proxy of Intercom calls, as http://user:password@host:port; no other is used",
     )
-    requests_per_10s: int = Field(1600, ge=1, description="Calls per 10 s window, all workers together")
-    connections: int = Field(64, ge=1, description="HTTP connections of one worker process at most")
+    requests_per_10s: int = Field(1600, ge=1, description="Calls in any 10 s, all workers together")
+    concurrency: int = Field(64, ge=1, description="Lanes that one worker process serves at the same time")
 
-    lease_s: float = Field(5, ge=0.2, description="Life of the per-address lock between two renewals")
-    max_hold_s: float = Field(120, gt=0, description="Longest time one turn may hold a lane")
-    slice_s: float = Field(2, gt=0, description="After this a hot lane goes to the end of the queue")
+    lease_s: float = Field(5, ge=1.5, description="Life of the per-address lock between two renewals (0.5 s)")
+    max_hold_s: float = Field(120, gt=0, description="Longest time a lane is held without a pause")
+    slice_s: float = Field(
+        2, gt=0, description="After this a lane with more intents goes to the end of the line"
+    )
     slice_intents: int = Field(50, ge=1, description="The same, by number of intents")
     fold_max: int = Field(50, ge=1, le=500, description="Intents folded into one write at most")
     stop_grace_s: float = Field(10, ge=0, description="What is not done so long after SIGTERM is handed back")
@@ -91,15 +111,19 @@ class Settings(BaseSettings):
     max_attempts: int = Field(20, ge=1, description="Attempts before an intent becomes a dead letter")
     backoff_base_s: float = Field(1, gt=0, description="First retry comes within this time (full jitter)")
     backoff_cap_s: float = Field(300, gt=0, description="Longest wait between two attempts")
-    parked_retry_s: float = Field(15, gt=0, description="How often a stopped line is tried again")
-    breaker_calls: int = Field(5, ge=1, description="Failures in a row that stop the line")
+    parked_retry_s: float = Field(
+        15,
+        gt=0,
+        description="Longest wait between two probes while the circuit breaker is open (the first: 1 s)",
+    )
+    breaker_calls: int = Field(5, ge=1, description="Failures in a row that open the circuit breaker")
     breaker_lanes: int = Field(3, ge=1, description="Lanes that must be among them")
     bulk_rejections: int = Field(
         20, ge=0, description="Bulk intents rejected alike that stop all of them; 0: none do"
     )
-    max_kills: int = Field(3, ge=1, description="Killed workers until an intent is a dead letter")
-    due_interval_s: float = Field(0.5, gt=0, description="How often a worker looks for due lanes")
-    lost_after_turns: int = Field(64, ge=1, description="A turn overtaken by this many is lost")
+    max_kills: int = Field(4, ge=1, description="Killed workers until an intent is a dead letter")
+    lane_max: int = Field(10_000, ge=1, description="Most waiting intents of one address")
+    pending_max: int = Field(1_000_000, ge=1, description="Most waiting intents of all addresses together")
 
     other_external_id: Literal["separate", "reject", "adopt"] = Field(
         "separate", description="A user of the address has another external id than the intent names"
@@ -118,6 +142,11 @@ class Settings(BaseSettings):
     newsletter_subscription_types: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Subscription type ids of the newsletter, comma separated"
     )
+
+    @field_validator("workspace")
+    @classmethod
+    def _workspace(cls, value: str) -> str:
+        return checked_workspace(value)
 
     @field_validator("redis_url")
     @classmethod
@@ -197,14 +226,16 @@ class Settings(BaseSettings):
         return tls.target(self.broker, self.ca_file)
 
     @property
-    def renew_s(self) -> float:
-        """How often a busy worker renews its leases: three tries fit into one lease."""
-        return self.lease_s * 0.3
+    def commit_s(self) -> float:
+        """How long after its record a write may still commit at Intercom."""
+        return self.send_grace_s + self.http_timeout_s + self.write_tail_s
 
     @property
-    def commit_ms(self) -> int:
-        """How long after its record a write may still commit at Intercom, in milliseconds."""
-        return round((self.send_grace_s + self.http_timeout_s + self.write_tail_s) * 1000)
+    def hold_s(self) -> float:
+        """How long nothing is granted by a server of Redis that may have forgotten a moment."""
+        if self.redis_durable:
+            return 0.0
+        return self.commit_s if self.failover_hold_s is None else self.failover_hold_s
 
 
 def _with_host(url: str) -> str:

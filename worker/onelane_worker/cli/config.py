@@ -87,7 +87,7 @@ def settings_of_workspace() -> Settings:
 
     A running `onelane up` writes to its sandbox, unless the environment names a workspace.
     """
-    from onelane_worker.cli.stack import SANDBOX_TOKEN
+    from onelane_worker.cli._local_stack import SANDBOX_TOKEN
 
     given = queue_settings()
     url = state.addresses().get("sandbox")

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from onelane_worker.cli import output
-from onelane_worker.extras import MissingExtra
+from onelane_worker.cli._extras import MissingExtra
 
 DONE: Final = 0
 NEGATIVE: Final = 1

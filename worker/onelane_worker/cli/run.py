@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onelane_worker import extras
+from onelane_worker.cli import _extras as extras
 from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
     from onelane_worker.settings import Settings
 
-_REDIS_TIMEOUT_S = 5
 AttributeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -26,7 +25,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def worker(
-    concurrency: Annotated[int, typer.Option(min=1, help="Lanes served at the same time (threads).")] = 16,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Lanes served at the same time; ONELANE_CONCURRENCY, or 64."),
+    ] = None,
     loglevel: Annotated[str, typer.Option(help=f"One of {', '.join(LOG_LEVELS)}.")] = "info",
     name: Annotated[
         str | None, typer.Option(help="Its name in Flower; no two workers share one. %h is the host.")
@@ -34,51 +36,39 @@ def worker(
 ) -> None:
     """Serve lanes: a Celery worker.
 
-    Ctrl-C and SIGTERM let it end what it is at.
+    Ctrl-C and SIGTERM let it hand back what it is at; asked again, it ends at once.
     """
     from onelane_worker.cli.config import worker_settings
 
     if loglevel.lower() not in LOG_LEVELS:
         raise typer.BadParameter(f"must be one of {', '.join(LOG_LEVELS)}", param_hint="--loglevel")
-    require_ready(worker_settings())
-    raise typer.Exit(_serve(concurrency, loglevel.lower(), name))
-
-
-def _serve(concurrency: int, loglevel: str, name: str | None) -> int:
-    """Serve in this process. Celery's own command would look for modules in the current folder first."""
-    from onelane_worker.app import serve
-
-    return serve(concurrency, loglevel, name)
-
-
-def require_ready(settings: Settings) -> None:
-    """End the command unless a worker with these settings could serve."""
-    if not settings.intercom_token.get_secret_value():
+    if not worker_settings().intercom_token.get_secret_value():
         fail(
             USAGE,
             "ONELANE_INTERCOM_TOKEN is not set: a worker without it could write nothing",
             "Set it to your workspace's access token, or try Onelane without one: `onelane up`.",
         )
-    require_fit_redis(settings)
+    raise typer.Exit(_serve(concurrency, loglevel.lower(), name))
 
 
-def require_fit_redis(settings: Settings) -> None:
-    """End the command unless this Redis can be the store of record."""
-    from redis import Redis
+def _serve(concurrency: int | None, loglevel: str, name: str | None) -> int:
+    """Serve in this process. Celery's own command would look for modules in the current folder first."""
+    from onelane_worker.celery_app import serve
 
-    from onelane_worker.checks import Unfit, require_fit
+    return serve(concurrency, loglevel, name)
+
+
+def require_usable_redis(settings: Settings) -> None:
+    """End the command unless a worker can rely on this Redis."""
+    from onelane_worker.bootstrap import require_usable_redis
+    from onelane_worker.checks import Unfit
 
     try:
-        target = settings.redis_target
-        options = {"decode_responses": True, "socket_timeout": _REDIS_TIMEOUT_S, **target.tls}
-        client = Redis.from_url(target.url, **options)
+        require_usable_redis(settings)
     except ValueError as error:
         fail(USAGE, f"ONELANE_REDIS_URL: {error}")
-    with client:
-        try:
-            require_fit(client, settings.redis_wait_s)
-        except Unfit as unfit:
-            fail(UNREACHABLE if unfit.unreachable else NEGATIVE, str(unfit))
+    except Unfit as unfit:
+        fail(UNREACHABLE if unfit.unreachable else NEGATIVE, str(unfit))
 
 
 def sandbox(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,18 +14,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelane_worker import extras
-from onelane_worker.cli import output, stack, state
+from onelane_worker.cli import _extras as extras
+from onelane_worker.cli import _local_stack as local
+from onelane_worker.cli import output, state
+from onelane_worker.cli._local_stack import ChildFailed, Interrupted, LocalStack, Program, stop_on_signals
 from onelane_worker.cli.config import REDIS_URL, is_set, worker_settings
 from onelane_worker.cli.exits import NEGATIVE, USAGE, fail
-from onelane_worker.cli.processes import Child, ChildFailed, Children, Interrupted, stop_on_signals
-from onelane_worker.cli.run import AttributeOption, lag_words, parse_attributes, parse_lag, require_fit_redis
+from onelane_worker.cli.run import (
+    AttributeOption,
+    lag_words,
+    parse_attributes,
+    parse_lag,
+    require_usable_redis,
+)
 
 if TYPE_CHECKING:
     from onelane_worker.settings import Settings
 
 URL = "ONELANE_INTERCOM_URL"
 TOKEN = "ONELANE_INTERCOM_TOKEN"
+DURABLE = "ONELANE_REDIS_DURABLE"
+REDIS_PORT, SANDBOX_PORT, FLOWER_PORT = 6379, 8089, 5555
+_NEIGHBOURS = 20
 _PORTS = "Ports (without an option: the usual one, or the next that is free)"
 Port = Annotated[int | None, typer.Option(min=0, max=65535, rich_help_panel=_PORTS, show_default=False)]
 
@@ -77,7 +88,9 @@ def up(
         Path | None,
         typer.Option(metavar="DIR", help="Keep queue and logs here; without it they end with `up`."),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Lanes served at the same time (threads).")] = 16,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Lanes served at the same time.", show_default="64")
+    ] = None,
     redis_port: Port = None,
     sandbox_port: Port = None,
     flower_port: Port = None,
@@ -97,15 +110,15 @@ def up(
         fail(USAGE, f"--attribute is for the sandbox, and {TOKEN} names a workspace of Intercom")
     settings = worker_settings()
     if is_set(REDIS_URL):
-        require_fit_redis(settings)
+        require_usable_redis(settings)
     with _claim() as claim, _directory(data) as kept:
         plan = Plan(
             data=kept,
             index_lag=index_lag,
             attributes=tuple(attribute or ()),
-            concurrency=concurrency,
-            redis_port=_port(REDIS_URL, redis_port, stack.REDIS_PORT, "--redis-port"),
-            sandbox_port=_port(TOKEN, sandbox_port, stack.SANDBOX_PORT, "--sandbox-port"),
+            concurrency=concurrency or settings.concurrency,
+            redis_port=_port(REDIS_URL, redis_port, REDIS_PORT, "--redis-port"),
+            sandbox_port=_port(TOKEN, sandbox_port, SANDBOX_PORT, "--sandbox-port"),
             flower_port=_flower_port(flower_port),
         )
         _run(plan, settings, claim, as_json)
@@ -115,14 +128,32 @@ def up(
 
 def _port(variable: str, wanted: int | None, usual: int, option: str) -> int | None:
     """Where to start our own; None if the variable names one that is there."""
-    return None if is_set(variable) else stack.choose_port(wanted, usual, option)
+    return None if is_set(variable) else choose_port(wanted, usual, option)
 
 
 def _flower_port(wanted: int | None) -> int | None:
     """Where to start Flower; None without the extra [flower]."""
     if not extras.is_installed("flower"):
         return None
-    return stack.choose_port(wanted, stack.FLOWER_PORT, "--flower-port")
+    return choose_port(wanted, FLOWER_PORT, "--flower-port")
+
+
+def choose_port(wanted: int | None, usual: int, option: str) -> int:
+    """The wanted port; else the usual one or a neighbour, whichever is free first."""
+    if wanted is not None:
+        if wanted and not _is_free(wanted):
+            fail(NEGATIVE, f"port {wanted} is taken", f"Choose another one with {option}.")
+        return wanted or local.free_port()
+    ports = range(usual, usual + _NEIGHBOURS)
+    return next((port for port in ports if _is_free(port)), None) or local.free_port()
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((local.HOST, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -153,17 +184,17 @@ def _directory(data: Path | None) -> Iterator[Path]:
 
 
 def _run(plan: Plan, settings: Settings, claim: state.Claim, as_json: bool) -> None:
-    children = Children(plan.data / "logs")
-    with stop_on_signals(children), children:
+    stack = LocalStack(plan.data / "logs")
+    with stop_on_signals(stack), stack:
         try:
             with output.progress("Starting", quiet=as_json) as say:
-                running = _start(children, plan, settings, say)
+                running = _start(stack, plan, say)
             claim.publish(running.document(settings))
             if as_json:
                 output.print_json(running.document(settings))
             else:
                 _show(running, plan)
-            children.watch()
+            stack.watch()
         except Interrupted:
             pass
         except ChildFailed as failed:
@@ -174,30 +205,29 @@ def _run(plan: Plan, settings: Settings, claim: state.Claim, as_json: bool) -> N
             )
 
 
-def _start(children: Children, plan: Plan, settings: Settings, say: Callable[[str], None]) -> Running:
+def _start(stack: LocalStack, plan: Plan, say: Callable[[str], None]) -> Running:
     say(
         "Valkey, the sandbox, Flower and a worker" if plan.flower_port else "Valkey, the sandbox and a worker"
     )
     env = dict(os.environ)
     redis = sandbox = flower = None
-    to_await: list[tuple[Callable[[], bool], Child]] = []
+    to_await: list[tuple[Callable[[], bool], Program]] = []
     if plan.redis_port is not None:
-        redis = env[REDIS_URL] = stack.redis_url(plan.redis_port)
-        valkey = stack.start_valkey(children, plan.redis_port, plan.data)
-        children.wait_until(partial(stack.redis_answers, redis), valkey)
+        redis = env[REDIS_URL] = local.start_valkey(stack, plan.redis_port, plan.data)
+        env[DURABLE] = "true"  # so nothing is held back after its restart
     if plan.sandbox_port is not None:
-        sandbox = env[URL] = stack.http_url(plan.sandbox_port)
-        env[TOKEN] = stack.SANDBOX_TOKEN
-        child = stack.start_sandbox(children, plan.sandbox_port, plan.index_lag, plan.attributes)
-        to_await.append((partial(stack.sandbox_answers, sandbox), child))
+        sandbox = env[URL] = local.http_url(plan.sandbox_port)
+        env[TOKEN] = local.SANDBOX_TOKEN
+        program = local.start_sandbox(stack, plan.sandbox_port, plan.index_lag, plan.attributes)
+        to_await.append((partial(local.sandbox_answers, sandbox), program))
     if plan.flower_port is not None:
-        flower = stack.http_url(plan.flower_port)
-        child = stack.start_flower(children, plan.flower_port, plan.data, env)
-        to_await.append((partial(stack.flower_sees_a_worker, flower), child))
-    worker = stack.start_worker(children, env, plan.concurrency)  # the last: it is stopped first
-    to_await.append((partial(stack.a_worker_is_ready, env[REDIS_URL]), worker))
-    for ready, child in to_await:
-        children.wait_until(ready, child)
+        flower = local.http_url(plan.flower_port)
+        program = local.start_flower(stack, plan.flower_port, plan.data, env)
+        to_await.append((partial(local.flower_sees_a_worker, flower), program))
+    worker = local.start_worker(stack, env, "--concurrency", str(plan.concurrency))  # the first to be stopped
+    to_await.append((partial(local.is_ready, worker), worker))
+    for ready, program in to_await:
+        stack.wait_until(ready, program)
     return Running(redis, sandbox, flower)
 
 
@@ -218,7 +248,7 @@ def _show(running: Running, plan: Plan) -> None:
         rows.add_row("Sandbox", f"[bold]{running.sandbox}[/]  index lag {lag}")
         rows.add_row("", f"{running.sandbox}/_sandbox/contacts  the true state")
     rows.add_row("Redis", f"[bold]{running.redis}[/]  embedded" if running.redis else f"that of {REDIS_URL}")
-    rows.add_row("Worker", f"{plan.concurrency} threads")
+    rows.add_row("Worker", f"{plan.concurrency} lanes at a time")
     rows.add_row("Logs", f"{plan.data}/logs")
     console = output.console()
     console.print(Panel(rows, title="Onelane is up", subtitle="Ctrl-C stops everything", expand=False))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onelane_worker import extras
+from onelane_worker.cli import _extras as extras
 from onelane_worker.cli import output
+from onelane_worker.cli._local_stack import ChildFailed, Interrupted, LocalStack, stop_on_signals
 from onelane_worker.cli.exits import NEGATIVE, fail
-from onelane_worker.cli.processes import ChildFailed, Children, Interrupted, stop_on_signals
 
 if TYPE_CHECKING:
     from onelane_sandbox.client import SandboxControl
@@ -50,19 +50,19 @@ def demo(
 
 
 def _play(directory: Path, index_lag_s: float, *, quiet: bool) -> list[Row]:
-    children = Children(directory)
-    with stop_on_signals(children), children:
+    stack = LocalStack(directory)
+    with stop_on_signals(stack), stack:
         try:
-            return _both_sides(children, directory, index_lag_s, quiet)
+            return _both_sides(stack, directory, index_lag_s, quiet)
         except Interrupted:
             raise typer.Exit(INTERRUPTED) from None
         except ChildFailed as failed:
             fail(NEGATIVE, str(failed), "The end of its log:", failed.tail.splitlines())
 
 
-def _both_sides(children: Children, directory: Path, index_lag_s: float, quiet: bool) -> list[Row]:
+def _both_sides(stack: LocalStack, directory: Path, index_lag_s: float, quiet: bool) -> list[Row]:
     from onelane_sandbox.serve import RunningSandbox
-    from onelane_worker.cli import stack
+    from onelane_worker.cli._local_stack import is_ready
     from onelane_worker.cli.demo import play
     from onelane_worker.cli.demo.report import Row
     from onelane_worker.cli.demo.stories import all_stories
@@ -73,16 +73,16 @@ def _both_sides(children: Children, directory: Path, index_lag_s: float, quiet: 
         def run(side: play.Side, sandbox: SandboxControl, name: str) -> list[Verdict]:
             verdicts = []
             for story in stories:
-                children.check()
+                stack.check()
                 tell(f"{name}: {story.title}")
                 verdicts.append(play.play(story, sandbox, side, index_lag_s))
             return verdicts
 
-        worker, redis_url = play.start_worker(children, directory, ours.url)  # gets ready meanwhile
+        worker, redis_url = play.start_worker(stack, directory, ours.url)  # gets ready meanwhile
         with play.find_then_create(theirs.control) as side:
             before = run(side, theirs.control, "find-then-create")
-        children.wait_until(partial(stack.a_worker_is_ready, redis_url), worker)
-        with play.onelane(redis_url, children, worker) as side:
+        stack.wait_until(partial(is_ready, worker), worker)
+        with play.onelane(redis_url, stack, worker) as side:
             after = run(side, ours.control, "Onelane")
     return [Row(*row) for row in zip(stories, before, after, strict=True)]
 

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from onelane import ContactQueue, Intent, WaitTimeout
 from onelane_sandbox.client import SandboxControl
-from onelane_worker.cli import stack
+from onelane_worker.cli import _local_stack as local
+from onelane_worker.cli._local_stack import LocalStack, Program
 from onelane_worker.cli.demo.find_then_create import FindThenCreate
 from onelane_worker.cli.demo.judge import Verdict, Watch
 from onelane_worker.cli.demo.stories import Story
-from onelane_worker.cli.processes import Child, Children
 
 PATIENCE_S = 30.0
 """Longest wait for an outcome. No story needs a third of it."""
 _LOOK_UP_S = 0.5
 SETTINGS = {
-    "ONELANE_HTTP_TIMEOUT_S": "2",
-    "ONELANE_WRITE_TAIL_S": "1",
-    "ONELANE_SEND_GRACE_S": "0.5",
+    "HTTP_TIMEOUT_S": "2",
+    "WRITE_TAIL_S": "1",
+    "SEND_GRACE_S": "0.5",
+    "FAILOVER_HOLD_S": "0",  # its Redis is new, and empty for that reason alone
 }
 """The sandbox is on this machine: a call that is not answered in two seconds will not be. So a lost answer
 costs seconds here instead of half a minute. The settle window and all other settings are the defaults."""
@@ -54,7 +55,7 @@ def find_then_create(sandbox: SandboxControl) -> Iterator[Side]:
 
 
 @contextmanager
-def onelane(redis_url: str, stage: Children, worker: Child) -> Iterator[Side]:
+def onelane(redis_url: str, stack: LocalStack, worker: Program) -> Iterator[Side]:
     """The side that enqueues, and its worker writes. Raises `ChildFailed` if that does not come to an end."""
     with ContactQueue.from_url(redis_url) as queue, ThreadPoolExecutor() as threads:
 
@@ -65,7 +66,7 @@ def onelane(redis_url: str, stage: Children, worker: Child) -> Iterator[Side]:
                 with suppress(WaitTimeout):
                     queue.wait(receipt.id, _LOOK_UP_S)
                     return
-                stage.check()
+                stack.check()
             raise worker.failed(f"left {intent.kind} without an outcome for {PATIENCE_S:g} s")
 
         yield lambda step: _all(threads, apply, step)
@@ -76,12 +77,8 @@ def _all(threads: ThreadPoolExecutor, apply: Callable[[Intent], None], step: Ste
         done.result()
 
 
-def start_worker(children: Children, directory: Path, intercom_url: str) -> tuple[Child, str]:
+def start_worker(stack: LocalStack, directory: Path, intercom_url: str) -> tuple[Program, str]:
     """Begin to start Onelane's side: an embedded Valkey, whose URL is returned, and a worker process."""
-    port = stack.any_free_port()
-    valkey, redis_url = stack.start_valkey(children, port, directory), stack.redis_url(port)
-    children.wait_until(lambda: stack.redis_answers(redis_url), valkey)
-    env = stack.without_onelane_settings() | SETTINGS
-    env |= {"ONELANE_REDIS_URL": redis_url}
-    env |= {"ONELANE_INTERCOM_URL": intercom_url, "ONELANE_INTERCOM_TOKEN": stack.SANDBOX_TOKEN}
-    return stack.start_worker(children, env), redis_url
+    redis_url = local.start_valkey(stack, local.free_port(), directory, local.IN_MEMORY)
+    where = {"REDIS_URL": redis_url, "INTERCOM_URL": intercom_url, "INTERCOM_TOKEN": local.SANDBOX_TOKEN}
+    return local.start_worker(stack, local.environment(**SETTINGS, **where)), redis_url
