@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-
 from onelane.identity import lane_id
-from onelane_worker.cli import config, state
+
+from onelane_worker.cli import _config as config
+from onelane_worker.cli import state
 
 from .helpers import Hand, Onelane
 

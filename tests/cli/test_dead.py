@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 from redis import Redis
 
 from onelane import keyspace
-from onelane.identity import lane_id
-from onelane_worker.cli.letter_page import LISTED
+from onelane_worker.cli._letter_page import LISTED
 from onelane_worker.core import replaying
 from onelane_worker.core.belief import Memory, Word
 from onelane_worker.lanes import views

@@ -10,10 +10,11 @@ import sys
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.presence import Presence
 from redis import Redis
 
 from onelane import keyspace
-from onelane.identity import lane_id
 from onelane.settings import QueueSettings
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import doctor
@@ -22,7 +23,6 @@ from onelane_worker.core import operations as op
 from onelane_worker.doctor import BrokerView
 from onelane_worker.finding import Finding, of_workers
 from onelane_worker.lanes.survey import Survey
-from onelane_worker.presence import Presence
 from onelane_worker.settings import Settings
 
 from .helpers import Hand, Onelane

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import typer
+from onelane.identity import lane_id
 from redis import Redis
 
 from onelane import keyspace
-from onelane.identity import lane_id
 from onelane.intents import KINDS
-from onelane_worker.cli import source_file
+from onelane_worker.cli import _source_file as source_file
 
 from .helpers import Hand, Onelane
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onelane.identity import lane_id
 from redis import Redis
 
 import onelane_worker.cli
 from onelane import keyspace
-from onelane.identity import lane_id
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 from .helpers import Hand, Onelane
 

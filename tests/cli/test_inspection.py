@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 from redis import Redis
 
-from onelane.identity import lane_id
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 from .helpers import Hand, Onelane
 

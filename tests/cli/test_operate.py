@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 from redis import Redis
 
 from onelane import keyspace
-from onelane.identity import lane_id
 from onelane_worker.breaker import Breaker, BulkBreaker
 from onelane_worker.history import History, by_hand
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 ID = "6b472c0e2ffe789cb324b9caa0665910"
 

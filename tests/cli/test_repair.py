@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from onelane.identity import lane_id
+
 from onelane_sandbox.client import SandboxControl
 
 from .helpers import Onelane

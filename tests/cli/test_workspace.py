@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.presence import Presence
+from onelane_worker.workspace import OtherWorkspace, Record, note, on_record
 from redis import Redis
 
 from onelane import keyspace
-from onelane.identity import lane_id
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import workspace_move
 from onelane_worker.core.operations import Workspace
 from onelane_worker.lanes.model import Check
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.presence import Presence
-from onelane_worker.workspace import OtherWorkspace, Record, note, on_record
 
 from .helpers import Hand, Onelane
 

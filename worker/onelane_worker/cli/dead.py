@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from onelane_worker.cli import letter_page, output
-from onelane_worker.cli.exits import NEGATIVE, NOT_FOUND, USAGE, Commands, fail
+from onelane_worker.cli import _letter_page as letter_page
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._errors import NEGATIVE, NOT_FOUND, USAGE, Commands, fail
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -67,7 +68,7 @@ def dead_list(
     as_json: AsLines = False,
 ) -> None:
     """List them, newest first."""
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.letters import count, newest
 
     _require_ids(ids or [])
@@ -97,7 +98,7 @@ def dead_show(
     as_json: AsJson = False,
 ) -> None:
     """Show one whole, addresses masked: what was wanted, why it died, what a replay would leave out."""
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.lanes import views
     from onelane_worker.letters import would_leave_out
 
@@ -275,7 +276,7 @@ def _not_found(intent_id: str) -> NoReturn:
 
 @contextmanager
 def _opened() -> Any:
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
 
     with open_redis() as redis:
         yield redis
@@ -310,7 +311,8 @@ def is_interactive() -> bool:
 
 def _do(what: str, redis: Redis, ids: Sequence[str], act: Callable[[Hands, DeadLetter], Deed]) -> list[Deed]:
     from onelane.publisher import Publisher
-    from onelane_worker.cli.config import queue_settings, worker_settings
+
+    from onelane_worker.cli._config import queue_settings, worker_settings
     from onelane_worker.history import History
     from onelane_worker.lanes import views
     from onelane_worker.lanes.store import LaneStore

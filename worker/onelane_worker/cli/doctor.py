@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelane_worker.cli import output
-from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, fail
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, fail
 
 if TYPE_CHECKING:
     from onelane import QueueSettings
@@ -63,7 +63,7 @@ def _of_this_host() -> _Found:
 
     from redis.exceptions import RedisError
 
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.finding import Finding, of_workers
     from onelane_worker.presence import alive
     from onelane_worker.redis_errors import said
@@ -79,7 +79,7 @@ def _of_this_host() -> _Found:
 
 def _no_redis(error: Exception) -> tuple[str, str]:
     """What is wrong, and what to do about it."""
-    from onelane_worker.cli.config import where_redis_is
+    from onelane_worker.cli._config import where_redis_is
     from onelane_worker.redis_errors import refusal
 
     known = refusal(error)
@@ -90,7 +90,7 @@ def _findings(say: Any, timeout_s: float) -> _Found:
     from redis.exceptions import RedisError
 
     from onelane_worker import doctor as checkup
-    from onelane_worker.cli.config import queue_settings, settings_of_workspace
+    from onelane_worker.cli._config import queue_settings, settings_of_workspace
 
     limits, settings = queue_settings(), settings_of_workspace()
     unreachable, record, reached = None, None, True
@@ -120,7 +120,7 @@ def _findings(say: Any, timeout_s: float) -> _Found:
 def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding], Record | None]:
     """What Redis tells, and which workspace the queue belongs to."""
     from onelane_worker import doctor as checkup
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.cli.survey import bulk_words, line_words, look, look_bulk
     from onelane_worker.finding import of_workers
     from onelane_worker.lanes.survey import survey

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from onelane_worker.cli import intake, output
-from onelane_worker.cli.exits import NEGATIVE, TIMED_OUT, USAGE, fail
+from onelane_worker.cli import _intake as intake
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._errors import NEGATIVE, TIMED_OUT, USAGE, fail
 
 if TYPE_CHECKING:
     from onelane import ContactQueue, Intent, OnelaneError, Outcome, Receipt
@@ -137,7 +138,7 @@ def enqueue(
         intents = [intake.one(kind, given)]
     else:
         intents = intake.many(source_file, kind, given)
-    from onelane_worker.cli.config import open_queue
+    from onelane_worker.cli._config import open_queue
 
     with open_queue() as queue:
         sent, error = _send(queue, intents)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onelane_worker.cli import output
-from onelane_worker.cli.exits import NEGATIVE, NOT_FOUND, USAGE, fail
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._errors import NEGATIVE, NOT_FOUND, USAGE, fail
 
 if TYPE_CHECKING:
     from onelane import Status
@@ -27,7 +27,7 @@ def status(
     Exit code 1 if it was rejected, 3 if nobody knows it.
     """
     from onelane import UnknownIntent
-    from onelane_worker.cli.config import open_queue
+    from onelane_worker.cli._config import open_queue
 
     with open_queue() as queue:
         found = queue.status(intent_id)
@@ -78,8 +78,9 @@ def lane(
     nothing is known of it.
     """
     from onelane.identity import lane_id
-    from onelane_worker.cli import lane_page
-    from onelane_worker.cli.config import open_redis
+
+    from onelane_worker.cli import _lane_page as lane_page
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.cli.survey import line_of, look
 
     given = whom.strip().lower()

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up, workspace
+from onelane_worker.cli._errors import Commands
 from onelane_worker.cli.demo.command import demo
-from onelane_worker.cli.exits import Commands
 
 app = typer.Typer(
     name="onelane",

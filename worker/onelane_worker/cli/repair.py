@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelane_worker.cli import output
-from onelane_worker.cli.config import settings_of_workspace
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._config import settings_of_workspace
+from onelane_worker.cli._errors import NEGATIVE, USAGE, fail
 from onelane_worker.cli.dead import is_interactive
-from onelane_worker.cli.exits import NEGATIVE, USAGE, fail
 
 if TYPE_CHECKING:
     from onelane_worker.breaker import Gate
@@ -113,9 +113,10 @@ def _tools(
     settings: Settings,
 ) -> Iterator[tuple[Ask, Callable[[], Mender], Callable[[], Gate], Callable[[], Record | None]]]:
     """How to ask Intercom, what merges under the lanes' leases, how the line stands, whose the queue is."""
-    from onelane import ContactQueue
     from onelane.publisher import Publisher
-    from onelane_worker.cli.config import open_redis, queue_settings
+
+    from onelane import ContactQueue
+    from onelane_worker.cli._config import open_redis, queue_settings
     from onelane_worker.cli.survey import look
     from onelane_worker.intercom.gateway import Gateway
     from onelane_worker.intercom.limiter import Limiter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelane_worker.cli import _extras as extras
-from onelane_worker.cli.exits import NEGATIVE, UNREACHABLE, USAGE, fail
+from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
     from onelane_worker.settings import Settings
@@ -38,7 +38,7 @@ def worker(
 
     Ctrl-C and SIGTERM let it hand back what it is at; asked again, it ends at once.
     """
-    from onelane_worker.cli.config import worker_settings
+    from onelane_worker.cli._config import worker_settings
 
     if loglevel.lower() not in LOG_LEVELS:
         raise typer.BadParameter(f"must be one of {', '.join(LOG_LEVELS)}", param_hint="--loglevel")
@@ -90,7 +90,7 @@ def sandbox(
     """
     extras.require("sandbox", "`onelane sandbox`")
     from onelane_sandbox.serve import run
-    from onelane_worker.cli.output import console, print_json
+    from onelane_worker.cli._output import console, print_json
 
     lag, attributes = parse_lag(index_lag), parse_attributes(attribute or ())
 

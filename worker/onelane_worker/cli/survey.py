@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,7 +35,7 @@ def lanes(
 
     Looks at the first thousand lanes of each partition and state.
     """
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.lanes.survey import survey
 
     with open_redis() as redis:
@@ -58,7 +58,7 @@ def pause(
 
     Intents are accepted and wait; no attempt is counted. What is under way at this moment ends first.
     """
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
 
     with open_redis() as redis:
         before = look(redis).word
@@ -78,7 +78,7 @@ def resume(as_json: AsJson = False) -> None:
     If Intercom is still away, a few failed calls stop it again. Bulk intents that are stopped because too
     many were rejected alike are tried at once, one by one; they all run again when that goes well.
     """
-    from onelane_worker.cli.config import open_redis
+    from onelane_worker.cli._config import open_redis
     from onelane_worker.lanes.waking import offer_parked
 
     with open_redis() as redis:

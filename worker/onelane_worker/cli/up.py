@@ -16,10 +16,11 @@ import typer
 
 from onelane_worker.cli import _extras as extras
 from onelane_worker.cli import _local_stack as local
-from onelane_worker.cli import output, state
+from onelane_worker.cli import _output as output
+from onelane_worker.cli import state
+from onelane_worker.cli._config import REDIS_URL, is_set, worker_settings
+from onelane_worker.cli._errors import NEGATIVE, USAGE, fail
 from onelane_worker.cli._local_stack import ChildFailed, Interrupted, LocalStack, Program, stop_on_signals
-from onelane_worker.cli.config import REDIS_URL, is_set, worker_settings
-from onelane_worker.cli.exits import NEGATIVE, USAGE, fail
 from onelane_worker.cli.run import (
     AttributeOption,
     lag_words,

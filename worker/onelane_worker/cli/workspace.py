@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelane_worker.cli import output
-from onelane_worker.cli.config import open_redis, settings_of_workspace
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._config import open_redis, settings_of_workspace
+from onelane_worker.cli._errors import NEGATIVE, NOT_FOUND, USAGE, fail
 from onelane_worker.cli.dead import is_interactive
-from onelane_worker.cli.exits import NEGATIVE, NOT_FOUND, USAGE, fail
 
 if TYPE_CHECKING:
     from redis import Redis

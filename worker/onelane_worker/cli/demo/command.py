@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelane_worker.cli import _extras as extras
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
+from onelane_worker.cli._errors import NEGATIVE, fail
 from onelane_worker.cli._local_stack import ChildFailed, Interrupted, LocalStack, stop_on_signals
-from onelane_worker.cli.exits import NEGATIVE, fail
 
 if TYPE_CHECKING:
     from onelane_sandbox.client import SandboxControl

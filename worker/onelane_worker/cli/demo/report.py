@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 from onelane_worker.cli.demo.judge import Verdict
 from onelane_worker.cli.demo.stories import Story
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from onelane_worker.cli.exits import USAGE, fail
+from onelane_worker.cli._errors import USAGE, fail
 
 MAX_LINE_BYTES: Final = 2**20
 """An intent has 64 KiB at most; this leaves room for escapes and blanks."""

@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 from onelane_worker.cli._extras import MissingExtra
 
 DONE: Final = 0
@@ -117,6 +117,6 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
 
 
 def _where_redis_is() -> str:
-    from onelane_worker.cli.config import where_redis_is
+    from onelane_worker.cli._config import where_redis_is
 
     return where_redis_is()

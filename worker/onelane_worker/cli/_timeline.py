@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 if TYPE_CHECKING:
     from redis import Redis

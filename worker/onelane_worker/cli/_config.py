@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from onelane_worker.cli import state
-from onelane_worker.cli.exits import USAGE, fail
+from onelane_worker.cli._errors import USAGE, fail
 
 if TYPE_CHECKING:
     from redis import Redis

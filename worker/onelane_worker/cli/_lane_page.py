@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from onelane_worker.cli import output, timeline
+from onelane_worker.cli import _output as output
+from onelane_worker.cli import _timeline as timeline
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,8 +27,9 @@ SHOWN = 20
 
 def lane_of(redis: Redis, given: str) -> str:
     """The lane that an id means: that of its intent, or itself."""
-    from onelane import keyspace
     from onelane.identity import lane_id, normalise_email
+
+    from onelane import keyspace
     from onelane_worker.lanes.scripts import as_text
 
     found: Any = redis.hmget(keyspace.intent(given), "lane", "payload")

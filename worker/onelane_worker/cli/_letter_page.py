@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onelane_worker.cli import output
+from onelane_worker.cli import _output as output
 
 if TYPE_CHECKING:
     from onelane_worker.lanes.model import DeadLetter

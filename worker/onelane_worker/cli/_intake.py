@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onelane_worker.cli import source_file
-from onelane_worker.cli.exits import USAGE, fail
+from onelane_worker.cli import _source_file as source_file
+from onelane_worker.cli._errors import USAGE, fail
 
 if TYPE_CHECKING:
     from onelane import Intent
