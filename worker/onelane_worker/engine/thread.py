@@ -69,7 +69,7 @@ class EngineThread:
 
     def poke(self, wakes: int = 1) -> None:
         """So many wake-ups were taken from the broker."""
-        self._call(lambda: self._engine and self._engine.poke(wakes))
+        self._call(lambda: self._poke(wakes))
 
     def stop(self) -> None:
         """Begin nothing more and hand back what is not done within the grace. Asked again: end at once, and
@@ -87,6 +87,10 @@ class EngineThread:
             self._loop.call_soon_threadsafe(what)
         except RuntimeError:  # the loop is closed: there is nothing left to tell
             return
+
+    def _poke(self, wakes: int) -> None:
+        if self._engine is not None:
+            self._engine.poke(wakes)
 
     def _stop(self, again: bool) -> None:
         if self._engine is not None and not again:
@@ -126,7 +130,7 @@ class EngineThread:
                 if self.stopping:
                     engine.stop()
                 try:
-                    await engine.run()
+                    return await engine.run()
                 except (NoWorkspace, Rekeyed):
                     log.warning("Redis was emptied: what waited there is lost; the engine begins anew")
                 finally:

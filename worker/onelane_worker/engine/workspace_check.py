@@ -71,6 +71,11 @@ def note_calls(keys: Keys, token: op.Workspace) -> tuple[Command, ...]:
     )
 
 
+def rename_call(keys: Keys, token: op.Workspace) -> Command:
+    """Put the workspace's present name on record."""
+    return ("HSET", keys.key(META), "intercom_name", token.name)
+
+
 def recorded(replies: Sequence[Any]) -> Record | None:
     """What the replies to either say; None if no worker has noted a workspace yet. Raises an error reply."""
     id_, name, moving = (as_text(word or "") for word in checked(replies)[-1])
@@ -133,7 +138,10 @@ class OwnIntercom:
         if probed.workspace is None:
             said = "the answer to GET /me names no workspace: nobody knows whose contacts would be written"
             return op.Stopped(op.Problem("workspace_unknown", message=said))
-        require_same(probed.workspace, recorded(await self._ask(note_calls(self._keys, probed.workspace))))
+        record = recorded(await self._ask(note_calls(self._keys, probed.workspace)))
+        require_same(probed.workspace, record)
+        if record is not None and record.workspace.name != probed.workspace.name:
+            checked(await self._ask((rename_call(self._keys, probed.workspace),)))
         self.workspace = probed.workspace
         return None
 

@@ -6,7 +6,7 @@ that were just written: it refuses to start.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Final
 
 from redis import Redis
 
@@ -24,7 +24,7 @@ def complaint(client: Redis) -> str | None:
         for one in _PARTITIONS:
             pipe.hget(_key(one, "counters"), "pending")
             pipe.zcard(_key(one, "dead"))
-        exists, *counts = cast(list[Any], pipe.execute())
+        exists, *counts = pipe.execute()
     if not exists:
         return None
     waiting, dead = sum(int(one or 0) for one in counts[::2]), sum(map(int, counts[1::2]))
