@@ -49,10 +49,8 @@ class ChildFailed(Exception):
 
     def __init__(self, message: str, tail: str) -> None:
         super().__init__(message)
+        self.add_note(tail)  # for a traceback
         self.tail = tail
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class Interrupted(Exception):

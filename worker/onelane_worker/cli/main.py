@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from onelane_worker.cli import dead, doctor, enqueue, inspection, repair, run, survey, up, workspace
+from onelane_worker.cli import (
+    dead,
+    doctor,
+    enqueue,
+    inspection,
+    repair,
+    sandbox,
+    survey,
+    up,
+    worker,
+    workspace,
+)
 from onelane_worker.cli._errors import Commands
 from onelane_worker.cli.demo.command import demo
 
@@ -46,8 +57,8 @@ _TRY, _SERVE, _USE, _LOOK, _OPERATE = "Try it", "Serve", "Enqueue", "Look", "Ope
 
 app.command("demo", rich_help_panel=_TRY)(demo)
 app.command("up", rich_help_panel=_TRY)(up.up)
-app.command("worker", rich_help_panel=_SERVE)(run.worker)
-app.command("sandbox", rich_help_panel=_SERVE)(run.sandbox)
+app.command("worker", rich_help_panel=_SERVE)(worker.worker)
+app.command("sandbox", rich_help_panel=_SERVE)(sandbox.sandbox)
 app.command("enqueue", cls=enqueue.EnqueueCommand, rich_help_panel=_USE)(enqueue.enqueue)
 app.command("status", rich_help_panel=_LOOK)(inspection.status)
 app.command("lane", rich_help_panel=_LOOK)(inspection.lane)

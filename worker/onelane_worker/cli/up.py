@@ -19,15 +19,9 @@ from onelane_worker.cli import _local_stack as local
 from onelane_worker.cli import _output as output
 from onelane_worker.cli import state
 from onelane_worker.cli._config import REDIS_URL, is_set, worker_settings
-from onelane_worker.cli._errors import NEGATIVE, USAGE, fail
+from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, USAGE, fail
 from onelane_worker.cli._local_stack import ChildFailed, Interrupted, LocalStack, Program, stop_on_signals
-from onelane_worker.cli.run import (
-    AttributeOption,
-    lag_words,
-    parse_attributes,
-    parse_lag,
-    require_usable_redis,
-)
+from onelane_worker.cli.sandbox import AttributeOption, lag_words, parse_attributes, parse_lag
 
 if TYPE_CHECKING:
     from onelane_worker.settings import Settings
@@ -111,7 +105,7 @@ def up(
         fail(USAGE, f"--attribute is for the sandbox, and {TOKEN} names a workspace of Intercom")
     settings = worker_settings()
     if is_set(REDIS_URL):
-        require_usable_redis(settings)
+        _require_usable_redis(settings)
     with _claim() as claim, _directory(data) as kept:
         plan = Plan(
             data=kept,
@@ -125,6 +119,19 @@ def up(
         _run(plan, settings, claim, as_json)
     if not as_json:
         typer.echo("Everything has stopped.", err=True)
+
+
+def _require_usable_redis(settings: Settings) -> None:
+    """End the command unless a worker can rely on this Redis."""
+    from onelane_worker.bootstrap import require_usable_redis
+    from onelane_worker.checks import Unfit
+
+    try:
+        require_usable_redis(settings)
+    except ValueError as error:
+        fail(USAGE, f"ONELANE_REDIS_URL: {error}")
+    except Unfit as unfit:
+        fail(UNREACHABLE if unfit.unreachable else NEGATIVE, str(unfit))
 
 
 def _port(variable: str, wanted: int | None, usual: int, option: str) -> int | None:

@@ -130,7 +130,8 @@ class EngineThread:
                 if self.stopping:
                     engine.stop()
                 try:
-                    return await engine.run()
+                    await engine.run()
+                    return
                 except (NoWorkspace, Rekeyed):
                     log.warning("Redis was emptied: what waited there is lost; the engine begins anew")
                 finally:

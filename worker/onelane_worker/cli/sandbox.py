@@ -1,17 +1,14 @@
-"""`onelane worker` and `onelane sandbox`: the two long-running parts, in the foreground."""
+"""`onelane sandbox`: our Intercom, in the foreground."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from onelane_worker.cli import _extras as extras
-from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, USAGE, fail
-
-if TYPE_CHECKING:
-    from onelane_worker.settings import Settings
+from onelane_worker.cli._errors import NEGATIVE, fail
 
 AttributeOption = Annotated[
     list[str] | None,
@@ -21,54 +18,6 @@ AttributeOption = Annotated[
         "or date. May be given several times.",
     ),
 ]
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def worker(
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Lanes served at the same time; ONELANE_CONCURRENCY, or 64."),
-    ] = None,
-    loglevel: Annotated[str, typer.Option(help=f"One of {', '.join(LOG_LEVELS)}.")] = "info",
-    name: Annotated[
-        str | None, typer.Option(help="Its name in Flower; no two workers share one. %h is the host.")
-    ] = None,
-) -> None:
-    """Serve lanes: a Celery worker.
-
-    Ctrl-C and SIGTERM let it hand back what it is at; asked again, it ends at once.
-    """
-    from onelane_worker.cli._config import worker_settings
-
-    if loglevel.lower() not in LOG_LEVELS:
-        raise typer.BadParameter(f"must be one of {', '.join(LOG_LEVELS)}", param_hint="--loglevel")
-    if not worker_settings().intercom_token.get_secret_value():
-        fail(
-            USAGE,
-            "ONELANE_INTERCOM_TOKEN is not set: a worker without it could write nothing",
-            "Set it to your workspace's access token, or try Onelane without one: `onelane up`.",
-        )
-    raise typer.Exit(_serve(concurrency, loglevel.lower(), name))
-
-
-def _serve(concurrency: int | None, loglevel: str, name: str | None) -> int:
-    """Serve in this process. Celery's own command would look for modules in the current folder first."""
-    from onelane_worker.celery_app import serve
-
-    return serve(concurrency, loglevel, name)
-
-
-def require_usable_redis(settings: Settings) -> None:
-    """End the command unless a worker can rely on this Redis."""
-    from onelane_worker.bootstrap import require_usable_redis
-    from onelane_worker.checks import Unfit
-
-    try:
-        require_usable_redis(settings)
-    except ValueError as error:
-        fail(USAGE, f"ONELANE_REDIS_URL: {error}")
-    except Unfit as unfit:
-        fail(UNREACHABLE if unfit.unreachable else NEGATIVE, str(unfit))
 
 
 def sandbox(
