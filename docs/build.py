@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from onelane_worker.breaker import Gate, says_something
-from onelane_worker.core import handling as hd
-from onelane_worker.core import operations as op
+from onelane_worker.planner import retry_policy as hd
+from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import to_reply
 from onelane_worker.settings import Settings
 
@@ -128,7 +128,7 @@ def _treatment(told: list[Told]) -> tuple[str, str, str]:
 
 def _class(reply: op.Reply, handling: hd.Handling) -> str | None:
     if isinstance(handling, hd.GiveUp):
-        return handling.reason
+        return retry_policy.reason
     problem: op.Problem | None = getattr(reply, "problem", None)
     return None if problem is None else problem.kind
 
@@ -160,7 +160,7 @@ def _words(reply: op.Reply, handling: hd.Handling) -> str:
             return "the guilty intent alone is a dead letter"
         case hd.GiveUp():
             return "a dead letter"
-        case hd.Learn():
+        case hd.Absorb():
             return _LEARNT[type(reply)]
 
 

@@ -19,7 +19,7 @@ from onelane.settings import QueueSettings
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import doctor
 from onelane_worker.breaker import Gate
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.doctor import BrokerView
 from onelane_worker.finding import Finding, of_workers
 from onelane_worker.lanes.survey import Survey

@@ -36,4 +36,4 @@ def test_code_from_elsewhere_is_seen(tmp_path: Path) -> None:
     code, _, testimony = run([TEST], tmp_path)
     assert code == 0
     assert testimony is not None
-    assert "onelane_worker.core.compare" in testimony.strangers
+    assert "onelane_worker.planner.diff" in testimony.strangers

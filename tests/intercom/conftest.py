@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onelane_worker.core.operations import Operation, Reply
+from onelane_worker.planner.operations import Operation, Reply
 from onelane_worker.intercom.gateway import Gateway
 from onelane_worker.settings import Settings
 

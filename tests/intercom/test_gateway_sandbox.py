@@ -10,7 +10,7 @@ import pytest
 
 from onelane_sandbox.client import SandboxControl
 from onelane_sandbox.serve import RunningSandbox
-from onelane_worker.core.operations import (
+from onelane_worker.planner.operations import (
     Archive,
     Attach,
     Conflict,

@@ -15,7 +15,7 @@ import httpcore
 import pytest
 import trustme
 
-from onelane_worker.core.operations import Create, Found, NotSent, Read, Unknown
+from onelane_worker.planner.operations import Create, Found, NotSent, Read, Unknown
 from onelane_worker.intercom import gateway as module
 
 CONTACT_ID = "6a0f00000000000000000001"

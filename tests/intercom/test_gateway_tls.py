@@ -11,7 +11,7 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
-from onelane_worker.core.operations import Create, Found, NotSent, Read
+from onelane_worker.planner.operations import Create, Found, NotSent, Read
 from onelane_worker.settings import Settings, complaints
 
 READ = Read("6a0f00000000000000000001")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.core.operations import (
+from onelane_worker.planner.operations import (
     Archive,
     Attach,
     Create,

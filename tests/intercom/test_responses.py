@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from onelane_worker.core.operations import (
+from onelane_worker.planner.operations import (
     Archive,
     Attach,
     Candidate,

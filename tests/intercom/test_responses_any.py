@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.core.handling import Learn, StopTheLine, TryAgain, WaitFor, handle
-from onelane_worker.core.operations import (
+from onelane_worker.planner.retry_policy import Absorb, StopTheLine, TryAgain, WaitFor, handle
+from onelane_worker.planner.operations import (
     Conflict,
     Create,
     Found,
@@ -119,7 +119,7 @@ def test_what_is_not_intercoms_own_is_an_outage_whatever_its_status(
     reply = to_reply(operation, status, {}, body, 0)
     handling = handle(operation, reply)
     if isinstance(operation, Create) and isinstance(reply, Unknown):
-        assert isinstance(handling, Learn)  # it is looked for before it is made again
+        assert isinstance(handling, Absorb)  # it is looked for before it is made again
     else:
         assert isinstance(handling, OUTAGE)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onelane_worker.core.operations import (
+from onelane_worker.planner.operations import (
     Archive,
     Attach,
     Conflict,

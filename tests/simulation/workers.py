@@ -17,7 +17,7 @@ from onelane.keyspace import QueueName
 from onelane.turns import Turn
 from onelane_worker import services
 from onelane_worker.breaker import Breaker
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner.policy import Policy
 from onelane_worker.lanes.model import LaneSettings
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat, Lease

@@ -25,7 +25,7 @@ from onelane.identity import lane_id
 from onelane.settings import QueueSettings
 from onelane.submission import GATE_SCRIPT, SUBMIT_SCRIPT, Submission, prepare
 from onelane_sandbox.rules import Sandbox
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import Request as Wire
 
 from .intercom import HTTP_TIMEOUT_S, WRITE_TAIL_S, Intercom

@@ -21,7 +21,7 @@ from tests.checker.report import Report
 from onelane import Outcome, Receipt, keyspace
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.breaker import Breaker, BulkBreaker
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.intercom.limiter import Limiter
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.lanes.store import LaneStore

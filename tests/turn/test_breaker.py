@@ -7,7 +7,7 @@ from dataclasses import replace
 from redis import Redis
 
 from onelane import LeadCapture
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .world import TIMING, World
 

@@ -11,7 +11,7 @@ from onelane import ContactSync, LeadCapture, ProductSignUp
 from onelane_worker import doctor
 from onelane_worker.breaker import BulkBreaker
 from onelane_worker.cli.survey import bulk_words, look_bulk
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .days import START_S, Days, Planned
 

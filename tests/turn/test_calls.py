@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, Receipt, keyspace
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .world import World
 

@@ -8,7 +8,7 @@ import pytest
 
 from onelane import ContactSync, ContactUpsert, LeadCapture, keyspace
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .test_versions import dies
 from .world import World

@@ -18,8 +18,8 @@ from onelane import (
 )
 from onelane.identity import lane_id
 from onelane_sandbox.rules import Request
-from onelane_worker.core import operations as op
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 from onelane_worker.history import History
 
 from .test_replay import bury

@@ -11,7 +11,7 @@ from redis import Redis
 from onelane import ContactSync, LeadCapture, NewsletterOptIn
 from onelane_worker import doctor
 from onelane_worker.breaker import Breaker
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import to_reply
 
 from .days import START_S, Days, Planned

@@ -11,7 +11,7 @@ from redis import Redis
 from onelane import LeadCapture, NewsletterOptIn, keyspace
 from onelane.identity import lane_id
 from onelane_worker import history
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.history import History, Observers
 from onelane_worker.turn import serve
 

@@ -28,7 +28,7 @@ from onelane import (
     keyspace,
 )
 from onelane.identity import digest, lane_id
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner.policy import Policy
 from onelane_worker.ending import Row
 from onelane_worker.history import History
 from onelane_worker.rows import KEPT_S, Rejected, RowEvents

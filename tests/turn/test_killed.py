@@ -6,7 +6,7 @@ import pytest
 
 from onelane import LeadCapture, keyspace
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .world import World
 

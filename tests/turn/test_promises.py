@@ -19,7 +19,7 @@ from onelane import (
 )
 from onelane.identity import lane_id
 from onelane.submission import prepare
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.ending import Row
 from onelane_worker.turn import serve
 

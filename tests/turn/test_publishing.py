@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from onelane import EmailChange, LeadCapture, keyspace
 from onelane.turns import Turn
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner.policy import Policy
 
 from .world import World
 

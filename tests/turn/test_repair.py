@@ -10,7 +10,7 @@ import pytest
 
 from onelane import LeadCapture
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.repair import Finding, Group, Mender, ScanFailed, confirm, scan
 
 from .world import World

@@ -17,9 +17,9 @@ from onelane import (
     Receipt,
 )
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
-from onelane_worker.core import replaying
-from onelane_worker.core.belief import Memory
+from onelane_worker.planner import operations as op
+from onelane_worker.planner import replay
+from onelane_worker.planner.registry import ConsentMemory
 
 from .world import World
 
@@ -67,9 +67,9 @@ def replay(world: World, receipt: Receipt, *, whole: bool = False) -> str:
     return outcome.result
 
 
-def memory(world: World) -> Memory:
+def memory(world: World) -> ConsentMemory:
     stored = world.store.describe(LANE).memory
-    return Memory() if stored is None else Memory.model_validate_json(stored)
+    return ConsentMemory() if stored is None else ConsentMemory.model_validate_json(stored)
 
 
 def test_what_nobody_has_written_since_is_applied(world: World) -> None:
@@ -231,44 +231,44 @@ def test_a_letter_that_dies_again_is_as_old_as_it_was(world: World) -> None:
     refuse_all(world)
     assert replay(world, receipt) == "rejected"
     cure(world)
-    assert replaying.left_out(memory(world), receipt.id) == {"name"}
+    assert replay.left_out(memory(world), receipt.id) == {"name"}
 
     assert replay(world, receipt) == "updated"
     assert world.contacts(ANN)[0]["name"] == "New"
 
 
 def test_one_whose_record_was_dropped_leaves_out_all_when_it_dies_again() -> None:
-    now = replaying.buried(Memory(), "other")
-    now = replaying.buried(now, "old", again=True)
+    now = replay.buried(ConsentMemory(), "other")
+    now = replay.buried(now, "old", again=True)
     burials = now.burials.model_copy(update={"written": {"name": 0}})
     now = now.model_copy(update={"burials": burials})
-    assert replaying.left_out(now, "old") == {"name"}
-    assert replaying.left_out(now, "other") == frozenset()
+    assert replay.left_out(now, "old") == {"name"}
+    assert replay.left_out(now, "other") == frozenset()
 
 
 def test_the_record_ends_with_the_last_letter(world: World) -> None:
     receipt = bury(world, LeadCapture(email=ANN, name="Old"))
     world.do(LeadCapture(email=ANN, name="New"))
-    assert replaying.is_remembered(memory(world), receipt.id)
-    assert replaying.left_out(memory(world), receipt.id) == {"name"}
+    assert replay.is_remembered(memory(world), receipt.id)
+    assert replay.left_out(memory(world), receipt.id) == {"name"}
 
     replay(world, receipt)
 
-    assert memory(world).burials == Memory().burials
+    assert memory(world).burials == ConsentMemory().burials
 
 
 def test_a_lane_without_dead_letters_records_nothing(world: World) -> None:
     world.do(LeadCapture(email=ANN, name="Ann"))
-    assert memory(world).burials == Memory().burials
+    assert memory(world).burials == ConsentMemory().burials
 
 
 def test_of_very_many_letters_the_oldest_leave_out_more() -> None:
-    now = Memory()
+    now = ConsentMemory()
     for n in range(replaying.MOST_LETTERS + 1):
-        now = replaying.buried(now, f"id{n}")
+        now = replay.buried(now, f"id{n}")
     assert len(now.burials.letters) == replaying.MOST_LETTERS
     burials = now.burials.model_copy(update={"written": {"name": 0, "phone": 5}})
     now = now.model_copy(update={"burials": burials})
-    assert replaying.is_remembered(now, "id0")
-    assert replaying.left_out(now, "id0") == {"name", "phone"}
-    assert replaying.left_out(now, "id2") == {"phone"}
+    assert replay.is_remembered(now, "id0")
+    assert replay.left_out(now, "id0") == {"name", "phone"}
+    assert replay.left_out(now, "id2") == {"phone"}

@@ -9,7 +9,7 @@ from celery import Celery
 
 from onelane import Outcome
 from onelane_worker import rows
-from onelane_worker.core.operations import Problem
+from onelane_worker.planner.operations import Problem
 from onelane_worker.ending import Row
 from onelane_worker.rows import AGAIN_S, KEPT_S, MOST_KEPT, RowEvents, TurnRows
 

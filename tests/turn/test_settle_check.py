@@ -13,8 +13,8 @@ from tests.lanes.laws import check_laws, check_nothing_empty
 
 from onelane import ContactErasure, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, keyspace
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 from .world import World
 

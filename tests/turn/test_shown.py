@@ -16,7 +16,7 @@ from celery import Celery
 
 from onelane.receipts import Outcome
 from onelane_worker import logs
-from onelane_worker.core.operations import Problem
+from onelane_worker.planner.operations import Problem
 from onelane_worker.ending import Row
 from onelane_worker.rows import Rejected, RowEvents, Told, TurnRows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onelane import ContactSync, EmailChange, LeadCapture, NewsletterOptOut, ProductSignUp
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 
 from .world import World
 

@@ -8,8 +8,8 @@ import pytest
 
 from onelane import LeadCapture, NewsletterOptIn
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 from onelane_worker.stopping import Stop
 from onelane_worker.turn import serve
 

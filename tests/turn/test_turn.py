@@ -10,7 +10,7 @@ from redis import Redis
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.lanes.model import Refused
 from onelane_worker.turn import serve
 

@@ -11,7 +11,7 @@ import pytest
 
 from onelane import ContactSync, LeadCapture, Receipt
 from onelane_worker.breaker import Gate
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.services import timing
 
 from .days import Days

@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 
 from onelane import ContactErasure, ContactSync, EmailChange, LeadCapture, Outcome, Receipt, keyspace
-from onelane_worker.core import operations as op
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 from onelane_worker.lanes.model import Grant
 from onelane_worker.payloads import versions_of
 

@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 
 from onelane import LeadCapture, keyspace
-from onelane_worker.core import operations as op
-from onelane_worker.core.operations import Workspace
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.operations import Workspace
 from onelane_worker.performer import Performer
 from onelane_worker.workspace import OtherWorkspace, OwnGateway, Record, note, on_record, require_same
 

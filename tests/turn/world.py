@@ -19,8 +19,8 @@ from onelane.settings import QueueSettings
 from onelane.turns import Turn
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.breaker import Breaker, BulkBreaker
-from onelane_worker.core import operations as op
-from onelane_worker.core.policy import Policy
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 from onelane_worker.ending import Row
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.lanes.model import LaneSettings

@@ -21,7 +21,7 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane.identity import digest
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.lanes.scripts import Scripts, as_text
 
 log = structlog.get_logger(__name__)

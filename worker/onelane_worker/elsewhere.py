@@ -9,9 +9,9 @@ elsewhere it never believes a second time: the lane at home writes without a not
 
 from __future__ import annotations
 
-from onelane_worker.core import operations as op
-from onelane_worker.core.belief import Known
-from onelane_worker.core.state import Knowledge
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.registry import Contact
+from onelane_worker.planner.state import Knowledge
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease
 
@@ -50,6 +50,6 @@ class Elsewhere:
                 self._store.note_contact(known.id, self._lease.grant.lane, writes=True)
 
 
-def _written(know: Knowledge, operation: op.Operation) -> list[Known]:
+def _written(know: Knowledge, operation: op.Operation) -> list[Contact]:
     ids = (getattr(operation, name, "") for name in ("contact_id", "user_id"))
     return [know.contacts[contact_id] for contact_id in ids if contact_id in know.contacts]

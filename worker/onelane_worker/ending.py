@@ -17,14 +17,14 @@ from onelane.intents import SettleCheck
 from onelane.receipts import Outcome
 from onelane.submission import new_intent_id
 from onelane.turns import Turn
-from onelane_worker.core import erasing, moving, replaying, settling
-from onelane_worker.core.belief import Belief, Memory
-from onelane_worker.core.knowledge import Knowledge, ended, record
-from onelane_worker.core.operations import Operation, Problem, Reply
-from onelane_worker.core.outcomes import later, outcomes, rejected, superseded
-from onelane_worker.core.planner import Erased, Finish, Reject, Skip
-from onelane_worker.core.policy import Policy
-from onelane_worker.core.wish import Superseded, Wish, applied_versions, remembered
+from onelane_worker.planner import erasure, email_change, replay, duplicate_check
+from onelane_worker.planner.registry import RegistryEntry, ConsentMemory
+from onelane_worker.planner.knowledge import Knowledge, ended, record
+from onelane_worker.planner.operations import Operation, Problem, Reply
+from onelane_worker.planner.outcomes import later, outcomes, rejected, superseded
+from onelane_worker.planner.planner import Erased, Finish, Reject, Skip
+from onelane_worker.planner.policy import Policy
+from onelane_worker.planner.fold import Superseded, DesiredState, applied_versions, remembered
 from onelane_worker.lanes.model import KEEP, Check, Grant, GrantedIntent, Keep, Part, PostponedState, Settled
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.leaf import Leaf, forget
@@ -93,9 +93,9 @@ class Observer(Protocol):
 class Attempt:
     """One wish on its way, and what is known."""
 
-    wish: Wish
+    wish: DesiredState
     know: Knowledge
-    memory: Memory
+    memory: ConsentMemory
     operations: int = 0
     """Calls of this attempt; those of all attempts are among the deeds that are known."""
     beyond: Beyond | None = None
@@ -159,17 +159,17 @@ class Endings:
         carried_out = finished and not attempt.wish.mode.checks
         memory = remembered(attempt.memory, attempt.wish, carried_out, self._policy, now_ms)
         known = attempt.know.contacts.get(target) if target else None
-        deeds, role = attempt.know.deeds if finished else None, known.role if known else None
-        memory = replaying.ended(memory, attempt.wish, deeds, role)
-        for contact_id, address in attempt.know.deeds.left.items():
+        deeds, role = attempt.know.log if finished else None, known.role if known else None
+        memory = replay.ended(memory, attempt.wish, deeds, role)
+        for contact_id, address in attempt.know.log.left.items():
             forget(self._store, lane_id(address), contact_id)
         know = ended(attempt.know)
         self._leaf.give(know.contacts.get(target) if target else None)
         belief = record(know, target, self._policy, now_ms)
-        owed = self._policy.settle_check and settling.is_owed(attempt.know)
+        owed = self._policy.settle_check and duplicate_check.is_owed(attempt.know)
         return self._settled(told, belief, to_store(memory), self._check(1) if owed else KEEP)
 
-    def _note_versions(self, wish: Wish, now_ms: int) -> bool:
+    def _note_versions(self, wish: DesiredState, now_ms: int) -> bool:
         """All writes were answered: from now on an older version is refused, by whatever address it comes.
         False: the external id's lock was lost, so it is not certain that this is how things stand."""
         versions = applied_versions(self._leaf.versions, wish, self._policy, now_ms)
@@ -189,46 +189,46 @@ class Endings:
         head = self._lease.grant.head
         tries = getattr(accepted(head).intent, "tries", MOST_CHECKS) + counted
         owed = self._check(tries) if again and tries <= MOST_CHECKS else KEEP
-        told = ((head.id, later(know.deeds)),)
+        told = ((head.id, later(know.log)),)
         return self._settled(told, self.pointers(ended(know)), KEEP, owed)
 
     def _moved(self, attempt: Attempt, beyond: Beyond, verdict: Finish | Skip) -> Grant | None:
         """A change of address has ended: first the lane of the new one is told, then this one settles."""
         wish, know, policy, now_ms = attempt.wish, attempt.know, self._policy, self._lease.now_ms()
         target = verdict.target if isinstance(verdict, Finish) else None
-        belief = moving.here(know, wish, target, beyond.belief, policy, now_ms)
+        belief = email_change.here(know, wish, target, beyond.belief, policy, now_ms)
         if isinstance(verdict, Skip):
             self._leaf.give()
             told = outcomes(wish, know, verdict, policy)
             return self._settled(told, belief, KEEP)
-        elsewhere = moving.there(know, wish, verdict.target, beyond.belief, policy, now_ms)
-        memory = moving.moved_memory(attempt.memory, beyond.memory)
+        elsewhere = email_change.there(know, wish, verdict.target, beyond.belief, policy, now_ms)
+        memory = email_change.moved_memory(attempt.memory, beyond.memory)
         self._passage.note(to_store(elsewhere), to_store(memory))
         self._leaf.give(know.contacts.get(verdict.target))
-        told = ((wish.ids[0], moving.outcome(wish, know, verdict)),)
-        return self._settled(told, belief, to_store(replaying.ended(attempt.memory, wish, know.deeds, None)))
+        told = ((wish.ids[0], email_change.outcome(wish, know, verdict)),)
+        return self._settled(told, belief, to_store(replay.ended(attempt.memory, wish, know.log, None)))
 
     def _erased(self, attempt: Attempt, verdict: Erased) -> Grant | None:
         """Nobody is there any more; what is kept of the person goes, too, last the intent's own words."""
         know = attempt.know
-        for contact_id, address in know.deeds.left.items():
+        for contact_id, address in know.log.left.items():
             forget(self._store, lane_id(address), contact_id)
         self._store.scrub(self._lease.grant, to_json(Outcome(result="rejected", reason="erased")))
-        for contact_id in erasing.gone(know):
+        for contact_id in erasure.gone(know):
             for lane in self._store.lanes_knowing(contact_id):
                 forget(self._store, lane, contact_id)
-        for external_id in erasing.identities(attempt.wish, know):
+        for external_id in erasure.identities(attempt.wish, know):
             self._store.forget_leaf(external_id)
         self._leaf.give()
-        belief = erasing.belief_after(know, self._policy, self._lease.now_ms())
-        told = ((attempt.wish.ids[0], erasing.outcome(verdict, know)),)
+        belief = erasure.belief_after(know, self._policy, self._lease.now_ms())
+        told = ((attempt.wish.ids[0], erasure.outcome(verdict, know)),)
         return self._settled(told, belief, None, None)
 
     def supersede(self, verdict: Superseded, know: Knowledge) -> Grant | None:
         """The head came too late to matter."""
         self._leaf.give()
         belief = record(ended(know), None, self._policy, self._lease.now_ms())
-        return self._settled([(verdict.id, superseded(verdict, know.deeds))], belief, KEEP)
+        return self._settled([(verdict.id, superseded(verdict, know.log))], belief, KEEP)
 
     def bury(self, verdict: Reject, know: Knowledge) -> Grant | None:
         """The head becomes a dead letter."""
@@ -237,10 +237,10 @@ class Endings:
         self.buried = True
         self._ended += 1
         if self._passage.address is not None:
-            know = moving.apart(know, self._passage.address)
+            know = email_change.apart(know, self._passage.address)
         self._leaf.give()
         self.clear_open_write(know)
-        outcome = rejected(verdict, know.deeds)
+        outcome = rejected(verdict, know.log)
         problem = replace(verdict.problem or Problem(verdict.reason), kind=verdict.reason)
         head, asked_at = self._lease.grant.head, self._clock()
         settled = self._store.bury(
@@ -250,7 +250,7 @@ class Endings:
             to_json(outcome),
             self._wants_more(self._ended),
             belief=to_store(self.pointers(ended(know))),
-            memory=to_store(replaying.buried(memory_of(self._lease.grant.memory), head.id, again=head.again)),
+            memory=to_store(replay.buried(memory_of(self._lease.grant.memory), head.id, again=head.again)),
         )
         self._observer.buried(self._row(head, first=True), outcome, problem)
         return self._go_on(settled, asked_at)
@@ -331,14 +331,14 @@ class Endings:
         )
         self._lease.extended(asked_at)
 
-    def pointers(self, know: Knowledge) -> Belief:
+    def pointers(self, know: Knowledge) -> RegistryEntry:
         """Who, but not what: the belief to store anywhere but in a settle."""
         return record(know, None, self._policy, self._lease.now_ms()).without_facts()
 
     def _settled(
         self,
         told: Sequence[tuple[str, Outcome]],
-        belief: Belief,
+        belief: RegistryEntry,
         memory: Part,
         check: Check | Keep | None = KEEP,
     ) -> Grant | None:

@@ -18,7 +18,7 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane.receipts import Outcome
-from onelane_worker.core.operations import Problem
+from onelane_worker.planner.operations import Problem
 from onelane_worker.ending import Observer, Row, leaves_no_trace
 from onelane_worker.lanes.model import PostponedState
 from onelane_worker.lanes.scripts import Scripts, as_text

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onelane.identity import lane_id
-from onelane_worker.core import operations as op
-from onelane_worker.core.belief import Known, Version
-from onelane_worker.core.knowledge import Knowledge
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.registry import Contact, Version
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.lanes.model import KEEP, Fenced, Part
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease
@@ -75,7 +75,7 @@ class Leaf:
         stored = versions_json(versions) if versions else None
         return self._store.note_leaf(self._held, self._lease.grant, stored, life_ms)
 
-    def give(self, contact: Known | None = None) -> None:
+    def give(self, contact: Contact | None = None) -> None:
         """Release the lock; `contact` is who holds the external id now, as far as we have written."""
         if self._held is None:
             return
@@ -107,7 +107,7 @@ def _pointed(know: Knowledge, pointer: Pointer, external_id: str, now_ms: int) -
     lead = pointer.role == "lead"
     ours = pointer.lane == lane_id(know.email)
     return know.with_contact(
-        Known(
+        Contact(
             id=pointer.id,
             role=pointer.role,
             external_id=None if lead else external_id,

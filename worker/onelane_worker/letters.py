@@ -25,8 +25,8 @@ from onelane.keyspace import PARTITIONS
 from onelane.receipts import Outcome
 from onelane.turns import Turn
 from onelane_worker import history
-from onelane_worker.core import replaying
-from onelane_worker.core.belief import ALL_MAIL, Memory
+from onelane_worker.planner import replay
+from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
 from onelane_worker.lanes import views
 from onelane_worker.lanes.model import DeadLetter
 from onelane_worker.lanes.scripts import as_text
@@ -138,15 +138,15 @@ def would_leave_out(redis: Redis, letters: Sequence[DeadLetter]) -> Iterator[fro
             pipe.get(keyspace.memory(letter.lane))
         for letter, stored in zip(chunk, pipe.execute(), strict=True):
             memory = _memory(as_text(stored))
-            known = memory is not None and replaying.is_remembered(memory, letter.id)
+            known = memory is not None and replay.is_remembered(memory, letter.id)
             yield _overtaken(memory, letter) if memory is not None and known else None
 
 
-def _overtaken(memory: Memory, letter: DeadLetter) -> frozenset[str]:
+def _overtaken(memory: ConsentMemory, letter: DeadLetter) -> frozenset[str]:
     intent = _readable(letter)
     if intent is None:
         return frozenset()
-    gone = replaying.left_out(memory, letter.id) & _named(json.loads(letter.payload))
+    gone = replay.left_out(memory, letter.id) & _named(json.loads(letter.payload))
     return gone | {"consent"} if _has_newer_word(memory, intent, letter) else gone
 
 
@@ -159,7 +159,7 @@ def _named(payload: dict[str, Any]) -> frozenset[str]:
     )
 
 
-def _has_newer_word(memory: Memory, intent: Intent, letter: DeadLetter) -> bool:
+def _has_newer_word(memory: ConsentMemory, intent: Intent, letter: DeadLetter) -> bool:
     if not isinstance(intent, NewsletterOptIn | NewsletterOptOut):
         return False
     said_ms = intent.occurred_at.timestamp() * 1000 if intent.occurred_at else letter.accepted_at_ms
@@ -167,9 +167,9 @@ def _has_newer_word(memory: Memory, intent: Intent, letter: DeadLetter) -> bool:
     return any(memory.consent[one].at_ms > said_ms for one in channels if one in memory.consent)
 
 
-def _memory(text: str) -> Memory | None:
+def _memory(text: str) -> ConsentMemory | None:
     try:
-        return Memory.model_validate_json(text) if text else None
+        return ConsentMemory.model_validate_json(text) if text else None
     except ValidationError:
         return None
 

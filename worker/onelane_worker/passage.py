@@ -14,9 +14,9 @@ from uuid import uuid4
 from onelane.identity import lane_id
 from onelane.submission import gate_id
 from onelane.turns import Turn
-from onelane_worker.core.belief import Belief, Memory
-from onelane_worker.core.operations import Problem
-from onelane_worker.core.wish import Wish
+from onelane_worker.planner.registry import RegistryEntry, ConsentMemory
+from onelane_worker.planner.operations import Problem
+from onelane_worker.planner.fold import DesiredState
 from onelane_worker.lanes.model import Asked, Gate, Part
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease
@@ -30,8 +30,8 @@ SOONEST_S, LATEST_S = 0.2, 5.0
 class Beyond:
     """What the lane of the new address believes and remembers."""
 
-    belief: Belief
-    memory: Memory
+    belief: RegistryEntry
+    memory: ConsentMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Passage:
         self.address: str | None = None
         """The new address, once its gate was open."""
 
-    def enter(self, wish: Wish) -> Beyond | Closed:
+    def enter(self, wish: DesiredState) -> Beyond | Closed:
         """Ask the gate of this change; make it, if there is none."""
         change = wish.members[0]
         lane = lane_id(wish.new_email or "")

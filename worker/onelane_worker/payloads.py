@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from onelane.errors import InvalidIntent
 from onelane.intents import SettleCheck, parse_intent
-from onelane_worker.core.belief import Belief, Journal, Known, Memory, Role, Version
-from onelane_worker.core.operations import Problem
-from onelane_worker.core.replaying import as_new, as_replayed
-from onelane_worker.core.wish import Accepted
+from onelane_worker.planner.registry import RegistryEntry, Journal, Contact, ConsentMemory, Role, Version
+from onelane_worker.planner.operations import Problem
+from onelane_worker.planner.replay import as_new, as_replayed
+from onelane_worker.planner.fold import Accepted
 from onelane_worker.lanes.model import Grant, GrantedIntent, Part
 
 SETTLE_CHECK = SettleCheck.model_fields["kind"].default
@@ -37,7 +37,7 @@ def accepted(granted: GrantedIntent) -> Accepted:
     return Accepted(granted.id, intent, granted.accepted_at_ms, len(granted.payload))
 
 
-def batch_of(grant: Grant, memory: Memory) -> tuple[Accepted, ...]:
+def batch_of(grant: Grant, memory: ConsentMemory) -> tuple[Accepted, ...]:
     """The granted intents; those that were replayed, without what must be left out of them (R98).
 
     It ends before one that this worker cannot read. Raises `Unreadable` if that is the head.
@@ -53,7 +53,7 @@ def batch_of(grant: Grant, memory: Memory) -> tuple[Accepted, ...]:
     return tuple(batch)
 
 
-def _as_meant(granted: GrantedIntent, memory: Memory) -> Accepted:
+def _as_meant(granted: GrantedIntent, memory: ConsentMemory) -> Accepted:
     if granted.first_accepted_ms is None:
         return accepted(granted)
     if granted.whole:
@@ -61,21 +61,21 @@ def _as_meant(granted: GrantedIntent, memory: Memory) -> Accepted:
     return as_replayed(accepted(granted), granted.first_accepted_ms, memory)
 
 
-def belief_of(stored: str | None) -> Belief:
+def belief_of(stored: str | None) -> RegistryEntry:
     """What a lane believes. Of a belief that cannot be read, the contacts that can, as pointers: what they
     hold is not known, but nobody is created a second time because of a field that a newer worker has added.
     """
     if stored is None:
-        return Belief()
+        return RegistryEntry()
     try:
-        return Belief.model_validate_json(stored)
+        return RegistryEntry.model_validate_json(stored)
     except ValidationError as error:
-        pointers = Belief(contacts=tuple(_pointers(stored)))
+        pointers = RegistryEntry(contacts=tuple(_pointers(stored)))
         log.warning("belief not readable", place=_place(error), contacts_kept=len(pointers.contacts))
         return pointers
 
 
-def _pointers(belief: str) -> list[Known]:
+def _pointers(belief: str) -> list[Contact]:
     try:
         data = json.loads(belief)
         listed = data.get("contacts") if isinstance(data, dict) else None
@@ -84,7 +84,7 @@ def _pointers(belief: str) -> list[Known]:
     known = []
     for contact in listed if isinstance(listed, list) else ():
         try:
-            known.append(Known.model_validate({**contact, "facts": None}))
+            known.append(Contact.model_validate({**contact, "facts": None}))
         except (TypeError, ValueError):  # no object, or no contact that we know how to use
             continue
     return known
@@ -98,9 +98,9 @@ def without_contact(belief: str, contact_id: str) -> str | None:
     return to_store(known.model_copy(update={"contacts": contacts, "primary": primary}))
 
 
-def memory_of(stored: str | None) -> Memory:
+def memory_of(stored: str | None) -> ConsentMemory:
     """What a lane remembers. Raises `Unreadable`: a consent that cannot be read must not be overruled."""
-    return Memory() if stored is None else _read("the memory", Memory.model_validate_json, stored)
+    return ConsentMemory() if stored is None else _read("the memory", ConsentMemory.model_validate_json, stored)
 
 
 def journal_of(grant: Grant) -> Journal | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onelane.identity import digest
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.lanes.model import Part
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Lease

@@ -17,8 +17,8 @@ from uuid import uuid4
 from onelane import ContactQueue, ContactUpsert, identity
 from onelane.receipts import Outcome
 from onelane.turns import Turn
-from onelane_worker.core import operations as op
-from onelane_worker.core.belief import Facts, Known, Tombstone
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.registry import Facts, Contact, Tombstone
 from onelane_worker.ending import announce
 from onelane_worker.lanes.model import KEEP, Fenced, Grant, Refused
 from onelane_worker.lanes.store import LaneStore
@@ -276,9 +276,9 @@ def _belief(lease: Lease, found: Finding) -> str | None:
     return to_store(before.model_copy(update=change))
 
 
-def _known(facts: Facts, now_ms: int) -> Known:
+def _known(facts: Facts, now_ms: int) -> Contact:
     is_user = facts.role == "user"
-    return Known(
+    return Contact(
         id=facts.id,
         role=facts.role,
         external_id=facts.external_id if is_user else None,

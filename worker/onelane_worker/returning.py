@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 from redis import RedisError
 
-from onelane_worker.core import operations as op
+from onelane_worker.planner import operations as op
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.payloads import error_json
 from onelane_worker.redis_errors import may_pass, said

@@ -29,15 +29,15 @@ from redis import RedisError
 from onelane.keyspace import BULK, QueueName
 from onelane.turns import Turn
 from onelane_worker.breaker import Breaker, BulkBreaker, Gate, says_something
-from onelane_worker.core import moving
-from onelane_worker.core import operations as op
-from onelane_worker.core.doubts import as_journal
-from onelane_worker.core.handling import (
+from onelane_worker.planner import email_change
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.reconcile import as_journal
+from onelane_worker.planner.retry_policy import (
     Blame,
     Denied,
     GiveUp,
     Handling,
-    Learn,
+    Absorb,
     ProbeFirst,
     StopTheLine,
     TryAgain,
@@ -45,10 +45,10 @@ from onelane_worker.core.handling import (
     after_probe,
     handle,
 )
-from onelane_worker.core.knowledge import Knowledge, learn, recall
-from onelane_worker.core.planner import Erased, Finish, Reject, Retry, Skip, Wait, plan
-from onelane_worker.core.policy import Policy
-from onelane_worker.core.wish import Accepted, Superseded, fold, refold
+from onelane_worker.planner.knowledge import Knowledge, learn, recall
+from onelane_worker.planner.planner import Erased, Finish, Reject, Retry, Skip, Wait, plan
+from onelane_worker.planner.policy import Policy
+from onelane_worker.planner.fold import Accepted, Superseded, fold, refold
 from onelane_worker.elsewhere import Elsewhere
 from onelane_worker.ending import Attempt, Endings, Made, Observer, announce
 from onelane_worker.lanes.model import Fenced, Grant, Part, Refused
@@ -251,7 +251,7 @@ class _Slice:
             beyond = self._passage.enter(wish)
             if isinstance(beyond, Closed):
                 return self._wait_for_gate(attempt, beyond)
-            know = moving.joined(know, wish, beyond.belief, self._deps.policy, self._lease.now_ms())
+            know = email_change.joined(know, wish, beyond.belief, self._deps.policy, self._lease.now_ms())
             attempt.beyond, attempt.know = beyond, know
         if wish.external_id is not None:
             taken = self._leaf.take(wish.external_id, know)
@@ -350,7 +350,7 @@ class _Slice:
         if isinstance(performed.reply, op.Unknown) and not stopped:
             attempt.costs = True
         if stopped and isinstance(handling, TryAgain):
-            return _Ended(self._park(attempt, handling.problem, may_commit=handling.may_commit))
+            return _Ended(self._park(attempt, retry_policy.problem, may_commit=retry_policy.may_commit))
         return self._digest(attempt, operation, performed, handling)
 
     def _stops_the_line(self, operation: op.Operation, reply: op.Reply) -> bool:
@@ -401,7 +401,7 @@ class _Slice:
         self, attempt: Attempt, operation: op.Operation, performed: Performed, handling: Handling
     ) -> _Ended | None:
         match handling:
-            case Learn():
+            case Absorb():
                 if isinstance(performed.reply, op.Unknown):
                     attempt.trouble = performed.reply.problem
                 attempt.know = learn(attempt.know, operation, performed.reply, performed.sent_ms)

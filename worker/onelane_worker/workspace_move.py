@@ -21,8 +21,8 @@ from typing import Any
 from redis import Redis
 
 from onelane import keyspace
-from onelane_worker.core.belief import ALL_MAIL, Memory
-from onelane_worker.core.operations import Workspace
+from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
+from onelane_worker.planner.operations import Workspace
 from onelane_worker.lanes.scripts import as_text
 from onelane_worker.payloads import to_store
 from onelane_worker.presence import alive
@@ -144,7 +144,7 @@ def _keep_consent(redis: Redis, keys: Sequence[str]) -> None:
 
 def _said_of_mail(stored: Any) -> str | None:
     try:
-        said = Memory.model_validate_json(stored or "{}").consent.get(ALL_MAIL)
+        said = ConsentMemory.model_validate_json(stored or "{}").consent.get(ALL_MAIL)
     except ValueError:  # of a newer form: a consent that cannot be read is kept for who can read it
         return str(as_text(stored))
-    return None if said is None else to_store(Memory(consent={ALL_MAIL: said}))
+    return None if said is None else to_store(ConsentMemory(consent={ALL_MAIL: said}))

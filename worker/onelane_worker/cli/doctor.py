@@ -13,7 +13,7 @@ from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, fail
 if TYPE_CHECKING:
     from onelane import QueueSettings
     from onelane.tls import Target
-    from onelane_worker.core.operations import Reply
+    from onelane_worker.planner.operations import Reply
     from onelane_worker.doctor import BrokerView
     from onelane_worker.finding import Finding
     from onelane_worker.settings import Settings
@@ -176,7 +176,7 @@ def probe(settings: Settings, timeout_s: float) -> Reply:
     """The answer to GET /me."""
     import time
 
-    from onelane_worker.core.operations import Probe, Problem, Stopped
+    from onelane_worker.planner.operations import Probe, Problem, Stopped
     from onelane_worker.intercom.gateway import Gateway
 
     if not settings.intercom_token.get_secret_value():

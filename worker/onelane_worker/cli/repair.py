@@ -19,7 +19,7 @@ from onelane_worker.cli.dead import is_interactive
 
 if TYPE_CHECKING:
     from onelane_worker.breaker import Gate
-    from onelane_worker.core.operations import ReadOperation, Reply
+    from onelane_worker.planner.operations import ReadOperation, Reply
     from onelane_worker.intercom.gateway import Gateway
     from onelane_worker.intercom.limiter import Limiter
     from onelane_worker.repair import Ask, Finding, Group, Mender
@@ -97,7 +97,7 @@ def _require_running(gate: Gate) -> None:
 def _require_own_workspace(ask: Ask, record: Record | None) -> None:
     """Contacts of another workspace than the queue's are not looked at. If Intercom does not tell now, the
     list of contacts will not be given either; and nothing is written before it has told."""
-    from onelane_worker.core import operations as op
+    from onelane_worker.planner import operations as op
     from onelane_worker.workspace import OtherWorkspace, require_same
 
     match ask(op.Probe()):
@@ -167,7 +167,7 @@ def _sent(publisher: Any, turn: Any) -> None:
 
 def _patient(gateway: Gateway, limiter: Limiter) -> Ask:
     """Asks within the workers' shared budget, and again if there was no answer."""
-    from onelane_worker.core import operations as op
+    from onelane_worker.planner import operations as op
 
     def ask(operation: ReadOperation) -> Reply:
         for attempt in range(_TRIES):

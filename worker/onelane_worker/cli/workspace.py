@@ -14,7 +14,7 @@ from onelane_worker.cli.dead import is_interactive
 if TYPE_CHECKING:
     from redis import Redis
 
-    from onelane_worker.core.operations import Workspace
+    from onelane_worker.planner.operations import Workspace
     from onelane_worker.workspace import Record
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -75,7 +75,7 @@ def move(
 
 def _workspace_of_token() -> Workspace:
     from onelane_worker.cli.doctor import probe
-    from onelane_worker.core import operations as op
+    from onelane_worker.planner import operations as op
 
     settings = settings_of_workspace()
     if not settings.intercom_token.get_secret_value():

@@ -1,4 +1,4 @@
-"""Contact bodies: what Intercom states about a contact, in the terms of `onelane_worker.core.belief`.
+"""Contact bodies: what Intercom states about a contact, in the terms of `onelane_worker.planner.registry`.
 
 Every reader returns None (or leaves a field out) for what it cannot understand: a field that is left out
 is unknown and will be written, which costs a call; a field that is misread would cost data (R48).
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from onelane_worker.core.belief import Facts, Role
-from onelane_worker.core.operations import Candidate
+from onelane_worker.planner.registry import Facts, Role
+from onelane_worker.planner.operations import Candidate
 
 _UNREADABLE = object()
 

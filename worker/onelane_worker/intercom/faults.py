@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from onelane import display
-from onelane_worker.core.operations import Problem
+from onelane_worker.planner.operations import Problem
 
 MAX_MESSAGE = 300
 MAX_FAULTS = 20

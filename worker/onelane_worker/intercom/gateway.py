@@ -41,7 +41,7 @@ from typing import Any
 
 import httpx
 
-from onelane_worker.core.operations import NotSent, Operation, Refused, Reply, Unknown
+from onelane_worker.planner.operations import NotSent, Operation, Refused, Reply, Unknown
 from onelane_worker.intercom.call import BeforeSend, Call, Clock, TooLate
 from onelane_worker.intercom.faults import problem
 from onelane_worker.intercom.loop import LoopClosed, LoopThread

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onelane_worker.core.operations import (
+from onelane_worker.planner.operations import (
     Archive,
     Attach,
     Conflict,

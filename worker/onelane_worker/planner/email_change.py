@@ -1,0 +1,235 @@
+"""A change of address: the rules for the one kind of intent that concerns two addresses.
+
+It is planned in the lane of the old address while its gate holds that of the new one, so what both lanes
+believe is known. One search asks for both addresses.
+
+| who moves (of the old address)       | at the new address   | next                                         |
+|--------------------------------------|----------------------|----------------------------------------------|
+| nobody                               | somebody             | unchanged: there already                     |
+| nobody                               | nobody               | a second look a settle window later, skipped |
+| nobody but one who answers 404       | any                  | the same, skipped `archived`                 |
+| user, lead                           | nobody               | write the address                            |
+| user                                 | leads                | the same; leads of ours, if young, merged    |
+|                                      |                      | into it (R22); others stay, and are told     |
+| lead                                 | one user             | the lead is merged into the user             |
+| user                                 | a user               | rejected `address_taken`                     |
+| lead                                 | leads, several users | rejected `address_taken`                     |
+| several users, no external id named  | any                  | rejected `ambiguous`                         |
+
+A user with another external id than the one named is another account and stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from onelane.results import Outcome
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.fold import DesiredState
+from onelane_worker.planner.knowledge import ended, recall, record
+from onelane_worker.planner.policy import Policy
+from onelane_worker.planner.reconcile import dead_end, journal, loops
+from onelane_worker.planner.registry import ConsentMemory, Contact, RegistryEntry, Tombstone
+from onelane_worker.planner.situation import Situation, Step, merge_stray, read_first
+from onelane_worker.planner.state import Knowledge
+from onelane_worker.planner.verdicts import Finish, Reject, Skip, Wait
+
+
+def plan(s: Situation) -> Step:
+    """The next step of a change of address."""
+    rules = (loops, dead_end, journal, _refused, _arrived, _look, _absent)
+    step = next((step for rule in rules if (step := rule(s)) is not None), None)
+    return _move(s, _who(s)[0]) if step is None else step
+
+
+# ── who is it? ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _who(s: Situation) -> tuple[Contact, ...]:
+    """Those who may be the person that moves, the likeliest first."""
+    named = s.desired.external_id
+    if named is None:
+        return s.choice.pool
+    return tuple(k for k in s.choice.pool if k.role == "lead" or k.external_id in (None, named))
+
+
+def _holders(s: Situation) -> tuple[Contact, ...]:
+    """Who lives at the new address."""
+    there = [k for k in s.know.contacts.values() if k.email == s.desired.new_email and k.lost_ms is None]
+    return tuple(sorted(there, key=lambda known: (known.role == "lead", known.age_key)))
+
+
+def _look(s: Situation) -> Step | None:
+    """Both addresses are searched, and every hit is read: nobody is moved or merged on the index' word."""
+    external_id, know = s.desired.external_id, s.know
+    sure = any(known.confirmed and known.external_id == external_id for known in s.choice.pool)
+    if external_id is not None and not sure and external_id not in know.asked:
+        return op.FindByExternalId(external_id)
+    if know.search_ms is None:
+        return s.search()
+    return read_first((*s.choice.pool, *_holders(s)))
+
+
+def _absent(s: Situation) -> Step | None:
+    """Nobody moves: because they are there already, or are not to be seen yet (R31)."""
+    who, named = _who(s), s.desired.external_id
+    if who:
+        users = sum(known.role == "user" for known in who)
+        return Reject("ambiguous", other_contacts=_ids(who)) if named is None and users > 1 else None
+    there = [k for k in _holders(s) if named is None or k.role == "lead" or k.external_id in (None, named)]
+    if there:
+        return Finish(there[0].id)
+    if s.choice.pool:
+        return Reject("ambiguous", other_contacts=_ids(s.choice.pool))
+    proven_ms = max(s.desired.accepted_ms, s.know.gone_ms or 0) + s.policy.settle_window_ms
+    if not s.desired.creator_waits and (s.know.search_ms or 0) < proven_ms:
+        return Wait(proven_ms, "second_look")
+    return Skip("archived", s.choice.lost[0].id) if s.choice.lost else Skip("not_found")
+
+
+# ── the move ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _move(s: Situation, who: Contact) -> Step:
+    if who.email == s.desired.new_email:
+        return Finish(who.id)
+    holders = tuple(known for known in _holders(s) if known.id != who.id)
+    users = [known for known in holders if known.role == "user"]
+    if not holders or (not users and who.role == "user"):
+        return _write(s, who)
+    taken = Reject("address_taken", other_contacts=_ids(holders))
+    if who.role == "user" or len(users) != 1 or s.policy.merge_leads == "off":
+        return taken
+    other_account = s.desired.external_id is not None and users[0].external_id not in (
+        None,
+        s.desired.external_id,
+    )
+    return taken if other_account or who.id in s.know.unmergeable else op.Merge(who.id, users[0].id)
+
+
+def _write(s: Situation, who: Contact) -> Step:
+    if "email" in s.know.sent.get(who.id, ()):
+        return Reject("refused", op.Problem("refused", message="the new address was not stored"))
+    body = {"email": s.desired.new_email}
+    if who.role == "user" and who.external_id is None and s.desired.external_id is not None:
+        body["external_id"] = s.desired.external_id
+    return op.Update(who.id, body)
+
+
+def _refused(s: Situation) -> Step | None:
+    """A 409: somebody holds the new address, or the external id."""
+    met = s.know.clash
+    if met is None:
+        return None
+    if met.contact_id is None:
+        return Reject("conflict_without_id")
+    return Reject("address_taken", other_contacts=(met.contact_id,))
+
+
+def _arrived(s: Situation) -> Step | None:
+    """It is done; what is left are leads of ours beside the user, at both addresses (R22)."""
+    who = _moved(s.know, s.desired)
+    if who is None:
+        return None
+    others = (known for known in (*s.choice.pool, *_holders(s)) if known.id != who.id)
+    stray = merge_stray(s, others, who) if who.role == "user" and s.know.search_ms is not None else None
+    return stray or Finish(who.id)
+
+
+def _moved(know: Knowledge, desired: DesiredState) -> Contact | None:
+    written = (know.contacts.get(contact_id) for contact_id in sorted(know.log.written))
+    return next((known for known in written if known and known.email == desired.new_email), None)
+
+
+def _ids(contacts: Iterable[Contact]) -> tuple[str, ...]:
+    return tuple(known.id for known in contacts)
+
+
+# ── two lanes, one turn ───────────────────────────────────────────────────────────────────────────────────
+
+
+def joined(
+    know: Knowledge, desired: DesiredState, beyond: RegistryEntry, policy: Policy, now_ms: int
+) -> Knowledge:
+    """What is known with what the lane of the new address believes. Who moved away from there may be here."""
+    there = _there(desired, beyond, policy, now_ms)
+    contacts = {k: known for k, known in there.contacts.items() if known.email == desired.new_email}
+    stones = {
+        k: stone for k, stone in there.tombstones.items() if k not in know.contacts and stone.why != "moved"
+    }
+    return replace(know, contacts={**contacts, **know.contacts}, tombstones={**stones, **know.tombstones})
+
+
+def _there(desired: DesiredState, beyond: RegistryEntry, policy: Policy, now_ms: int) -> Knowledge:
+    return recall(desired.new_email or "", desired.external_id, beyond, None, policy, now_ms)
+
+
+def apart(know: Knowledge, new_email: str) -> Knowledge:
+    """What is known, without those who live at the new address: the change is not to be."""
+    contacts = {k: known for k, known in know.contacts.items() if known.email != new_email}
+    return replace(know, contacts=contacts)
+
+
+def here(
+    know: Knowledge,
+    desired: DesiredState,
+    target: str | None,
+    beyond: RegistryEntry,
+    policy: Policy,
+    now_ms: int,
+) -> RegistryEntry:
+    """What the lane of the old address believes afterwards: `target` has moved, if anybody; others who are at
+    the new address are not its own."""
+    if target is not None:
+        know = know.bury(target, Tombstone(why="moved", at_ms=now_ms))
+    know = apart(know, desired.new_email or "")
+    stones = {k: s for k, s in know.tombstones.items() if k not in beyond.tombstones or s.why == "moved"}
+    return record(ended(replace(know, tombstones=stones)), None, policy, now_ms)
+
+
+def there(
+    know: Knowledge,
+    desired: DesiredState,
+    target: str | None,
+    beyond: RegistryEntry,
+    policy: Policy,
+    now_ms: int,
+) -> RegistryEntry:
+    """What the lane of the new address believes afterwards."""
+    its = _there(desired, beyond, policy, now_ms)
+    for contact_id, stone in know.tombstones.items():
+        if contact_id in its.contacts:
+            its = its.bury(contact_id, stone)
+    for known in know.contacts.values():
+        if known.email == desired.new_email:
+            its = its.with_contact(known)
+    looked_ms = its.looked_ms if know.search_ms is None else know.search_ms
+    return record(replace(its, looked_ms=looked_ms), target, policy, now_ms)
+
+
+def moved_memory(old: ConsentMemory, new: ConsentMemory) -> ConsentMemory:
+    """The person's last words and the newest versions of the sources go along; the newer of two counts."""
+    consent, versions = dict(new.consent), dict(new.versions)
+    for channel, word in old.consent.items():
+        if channel not in consent or word.at_ms > consent[channel].at_ms:
+            consent[channel] = word
+    for key, version in old.versions.items():
+        if key not in versions or version.at_ms > versions[key].at_ms:
+            versions[key] = version
+    return new.model_copy(update={"consent": consent, "versions": versions})
+
+
+def outcome(desired: DesiredState, know: Knowledge, verdict: Finish) -> Outcome:
+    """What to tell the producer of a change that holds."""
+    contact, log = know.contacts[verdict.target], know.log
+    addresses = (desired.email, desired.new_email)
+    others = [k.id for k in know.contacts.values() if k.email in addresses and k.id != contact.id]
+    return Outcome(
+        result="updated" if log.written else "unchanged",
+        contact_id=contact.id,
+        role=contact.role,
+        calls=log.calls,
+        merged=log.merged,
+        other_contacts=tuple(sorted(others)),
+    )
