@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+from onelane_worker.breaker import Gate, says_something
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from onelane_worker.breaker import Gate, says_something
-from onelane_worker.planner import retry_policy as hd
-from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import to_reply
+from onelane_worker.planner import operations as op
+from onelane_worker.planner import retry_policy as hd
 from onelane_worker.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"

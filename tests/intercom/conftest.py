@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from onelane_worker.planner.operations import Operation, Reply
 from onelane_worker.intercom.gateway import Gateway
+from onelane_worker.planner.operations import Operation, Reply
 from onelane_worker.settings import Settings
 
 CONTACT = (

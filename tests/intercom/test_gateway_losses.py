@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onelane_worker.intercom import gateway as module
 from onelane_worker.planner.operations import (
     Create,
     Found,
@@ -21,7 +22,6 @@ from onelane_worker.planner.operations import (
     Unknown,
     Update,
 )
-from onelane_worker.intercom import gateway as module
 
 CONTACT_ID = "6a0f00000000000000000001"
 LONG_S = 30.0

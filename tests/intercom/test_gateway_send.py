@@ -15,8 +15,8 @@ import httpcore
 import pytest
 import trustme
 
-from onelane_worker.planner.operations import Create, Found, NotSent, Read, Unknown
 from onelane_worker.intercom import gateway as module
+from onelane_worker.planner.operations import Create, Found, NotSent, Read, Unknown
 
 CONTACT_ID = "6a0f00000000000000000001"
 LONG_S = 30.0

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onelane_worker.intercom.wire import Request, to_request
 from onelane_worker.planner.operations import (
     Archive,
     Attach,
@@ -26,7 +27,6 @@ from onelane_worker.planner.operations import (
     Unarchive,
     Update,
 )
-from onelane_worker.intercom.wire import Request, to_request
 
 ID = "6a0f00000000000000000001"
 OTHER = "6a0f00000000000000000002"

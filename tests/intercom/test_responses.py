@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from onelane_worker.intercom.wire import to_reply
 from onelane_worker.planner.operations import (
     Archive,
     Attach,
@@ -39,7 +40,6 @@ from onelane_worker.planner.operations import (
     Update,
     Workspace,
 )
-from onelane_worker.intercom.wire import to_reply
 
 ID = "6a0f00000000000000000001"
 OTHER = "6a0f00000000000000000002"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.planner.retry_policy import Absorb, StopTheLine, TryAgain, WaitFor, handle
+from onelane_worker.intercom.wire import to_reply
 from onelane_worker.planner.operations import (
     Conflict,
     Create,
@@ -24,7 +24,7 @@ from onelane_worker.planner.operations import (
     Unknown,
     is_write,
 )
-from onelane_worker.intercom.wire import to_reply
+from onelane_worker.planner.retry_policy import Absorb, StopTheLine, TryAgain, WaitFor, handle
 
 ID = "6a0f00000000000000000001"
 FIELDS = {"body": st.just({}), "emails": st.just((ID,))}

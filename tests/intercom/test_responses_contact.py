@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from onelane_worker.intercom.wire import to_reply
 from onelane_worker.planner.operations import (
     Archive,
     Attach,
@@ -33,7 +34,6 @@ from onelane_worker.planner.operations import (
     Unarchive,
     Update,
 )
-from onelane_worker.intercom.wire import to_reply
 
 ID = "6a0f00000000000000000001"
 OTHER = "6a0f00000000000000000002"

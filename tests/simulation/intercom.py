@@ -25,9 +25,9 @@ from typing import Any
 from tests.checker.history import Span
 
 from onelane_sandbox.rules import Request, Sandbox
-from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import Request as Wire
 from onelane_worker.intercom.wire import to_reply, to_request
+from onelane_worker.planner import operations as op
 
 from .network import Faults
 from .scheduler import Alarm, Process, Scheduler, Unwind

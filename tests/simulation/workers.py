@@ -9,22 +9,22 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from redis.exceptions import RedisError
-
 import onelane_worker.turn
-from onelane import keyspace
 from onelane.keyspace import QueueName
 from onelane.turns import Turn
-from onelane_worker import services
 from onelane_worker.breaker import Breaker
-from onelane_worker.planner.policy import Policy
-from onelane_worker.lanes.model import LaneSettings
-from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat, Lease
 from onelane_worker.performer import Performer
-from onelane_worker.settings import Settings
 from onelane_worker.timer import DueTimer
 from onelane_worker.turn import Dependencies, Timing
+from redis.exceptions import RedisError
+
+from onelane import keyspace
+from onelane_worker import services
+from onelane_worker.lanes.model import LaneSettings
+from onelane_worker.lanes.store import LaneStore
+from onelane_worker.planner.policy import Policy
+from onelane_worker.settings import Settings
 
 from .intercom import HTTP_TIMEOUT_S, SEND_GRACE_S, WRITE_TAIL_S, Gateway, Intercom
 from .network import Faults, Network

@@ -13,20 +13,21 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import onelane.submission
 import onelane_worker.ending
 import onelane_worker.lease
 import onelane_worker.passage
 import onelane_worker.timer
 import onelane_worker.turn
+from onelane.identity import lane_id
+
+import onelane.submission
 from onelane import keyspace
 from onelane.errors import DedupeMismatch
-from onelane.identity import lane_id
 from onelane.settings import QueueSettings
 from onelane.submission import GATE_SCRIPT, SUBMIT_SCRIPT, Submission, prepare
 from onelane_sandbox.rules import Sandbox
-from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import Request as Wire
+from onelane_worker.planner import operations as op
 
 from .intercom import HTTP_TIMEOUT_S, WRITE_TAIL_S, Intercom
 from .laws import Laws

@@ -13,6 +13,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import time_machine
+from onelane_worker.breaker import Breaker, BulkBreaker
+from onelane_worker.performer import Performer
+from onelane_worker.services import lane_settings, policy, timing
+from onelane_worker.timer import DueTimer
 from redis import Redis
 from tests.checker.checker import check
 from tests.checker.history import Accepted, Declared
@@ -20,15 +24,11 @@ from tests.checker.report import Report
 
 from onelane import Outcome, Receipt, keyspace
 from onelane_sandbox.rules import Request, Sandbox
-from onelane_worker.breaker import Breaker, BulkBreaker
-from onelane_worker.planner import operations as op
 from onelane_worker.intercom.limiter import Limiter
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.performer import Performer
-from onelane_worker.services import lane_settings, policy, timing
+from onelane_worker.planner import operations as op
 from onelane_worker.settings import Settings
-from onelane_worker.timer import DueTimer
 
 from .world import World
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 
 from onelane import ContactSync, ContactUpsert, LeadCapture, keyspace
-from onelane.identity import lane_id
 from onelane_worker.planner import operations as op
 
 from .test_versions import dies

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.turn import serve
 from redis import Redis
 from tests.lanes.laws import check_laws, check_nothing_empty
 
@@ -20,13 +22,11 @@ from onelane import (
     ProductSignUp,
     Receipt,
 )
-from onelane.identity import lane_id
 from onelane.submission import Submission, prepare
 from onelane_sandbox.rules import Request
+from onelane_worker.lanes.model import Grant, Refused
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
-from onelane_worker.lanes.model import Grant, Refused
-from onelane_worker.turn import serve
 
 from .world import World
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.history import History
 from redis import Redis
 from tests.lanes.laws import Dump, check_laws, check_nothing_empty
 
@@ -16,11 +18,9 @@ from onelane import (
     ProductSignUp,
     Receipt,
 )
-from onelane.identity import lane_id
 from onelane_sandbox.rules import Request
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
-from onelane_worker.history import History
 
 from .test_replay import bury
 from .world import World

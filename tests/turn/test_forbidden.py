@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from onelane_worker.breaker import Breaker
 from redis import Redis
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn
 from onelane_worker import doctor
-from onelane_worker.breaker import Breaker
-from onelane_worker.planner import operations as op
 from onelane_worker.intercom.wire import to_reply
+from onelane_worker.planner import operations as op
 
 from .days import START_S, Days, Planned
 from .world import World

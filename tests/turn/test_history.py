@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.history import History, Observers
+from onelane_worker.turn import serve
 from redis import Redis
 
 from onelane import LeadCapture, NewsletterOptIn, keyspace
-from onelane.identity import lane_id
 from onelane_worker import history
 from onelane_worker.planner import operations as op
-from onelane_worker.history import History, Observers
-from onelane_worker.turn import serve
 
 from .world import Seen, World
 

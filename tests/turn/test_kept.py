@@ -13,6 +13,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from onelane.identity import digest, lane_id
+from onelane_worker.ending import Row
+from onelane_worker.history import History
+from onelane_worker.rows import KEPT_S, Rejected, RowEvents
+from onelane_worker.timer import DueTimer
+from onelane_worker.turn import serve
 from redis import Redis
 from tests.lanes.laws import NO_END, Dump, check_nothing_empty
 
@@ -27,13 +33,7 @@ from onelane import (
     ProductSignUp,
     keyspace,
 )
-from onelane.identity import digest, lane_id
 from onelane_worker.planner.policy import Policy
-from onelane_worker.ending import Row
-from onelane_worker.history import History
-from onelane_worker.rows import KEPT_S, Rejected, RowEvents
-from onelane_worker.timer import DueTimer
-from onelane_worker.turn import serve
 
 from .test_history import Told
 from .test_replay import bury

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from onelane.identity import lane_id
 
 from onelane import LeadCapture, keyspace
-from onelane.identity import lane_id
 from onelane_worker.planner import operations as op
 
 from .world import World

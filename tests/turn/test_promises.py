@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import structlog
+from onelane.identity import lane_id
+from onelane_worker.ending import Row
+from onelane_worker.turn import serve
 
 from onelane import (
     ContactSync,
@@ -17,11 +20,8 @@ from onelane import (
     ProductSignUp,
     Receipt,
 )
-from onelane.identity import lane_id
 from onelane.submission import prepare
 from onelane_worker.planner import operations as op
-from onelane_worker.ending import Row
-from onelane_worker.turn import serve
 
 from .days import Days
 from .world import World

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kombu.exceptions import OperationalError
+from onelane.turns import Turn
 
 from onelane import EmailChange, LeadCapture, keyspace
-from onelane.turns import Turn
 from onelane_worker.planner.policy import Policy
 
 from .world import World

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 
 from onelane import LeadCapture
-from onelane.identity import lane_id
 from onelane_worker.planner import operations as op
 from onelane_worker.repair import Finding, Group, Mender, ScanFailed, confirm, scan
 

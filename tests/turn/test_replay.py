@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 
 from onelane import (
     ContactSync,
@@ -16,7 +17,6 @@ from onelane import (
     ProductSignUp,
     Receipt,
 )
-from onelane.identity import lane_id
 from onelane_worker.planner import operations as op
 from onelane_worker.planner import replay
 from onelane_worker.planner.registry import ConsentMemory

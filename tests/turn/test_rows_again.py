@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from onelane_worker.ending import Row
+from onelane_worker.rows import AGAIN_S, KEPT_S, MOST_KEPT, RowEvents, TurnRows
 
 from onelane import Outcome
 from onelane_worker import rows
 from onelane_worker.planner.operations import Problem
-from onelane_worker.ending import Row
-from onelane_worker.rows import AGAIN_S, KEPT_S, MOST_KEPT, RowEvents, TurnRows
 
 DONE = Outcome(result="created")
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
 from redis import Redis
 from tests.lanes.laws import check_laws, check_nothing_empty
 
 from onelane import ContactErasure, LeadCapture, NewsletterOptIn, Outcome, ProductSignUp, keyspace
-from onelane.identity import lane_id
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
 

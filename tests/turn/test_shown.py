@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import structlog
 from celery import Celery
-
 from onelane.receipts import Outcome
-from onelane_worker import logs
-from onelane_worker.planner.operations import Problem
 from onelane_worker.ending import Row
 from onelane_worker.rows import Rejected, RowEvents, Told, TurnRows
+
+from onelane_worker import logs
+from onelane_worker.planner.operations import Problem
 
 HOSTILE = "\x1b[2J\x9b31m o'watson@example.test\r\n2026-11-30 [info] all is well \u202e\u2028"
 """Clears the screen, names a person, forges a line, turns the writing round."""

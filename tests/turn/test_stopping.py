@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
-from onelane import LeadCapture, NewsletterOptIn
 from onelane.identity import lane_id
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
 from onelane_worker.stopping import Stop
 from onelane_worker.turn import serve
+
+from onelane import LeadCapture, NewsletterOptIn
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 from .world import World
 

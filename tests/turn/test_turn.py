@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from onelane.identity import lane_id
+from onelane_worker.turn import serve
 from redis import Redis
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
-from onelane.identity import lane_id
-from onelane_worker.planner import operations as op
 from onelane_worker.lanes.model import Refused
-from onelane_worker.turn import serve
+from onelane_worker.planner import operations as op
 
 from .world import TIMING, World
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
+from onelane_worker.breaker import Gate
+from onelane_worker.services import timing
 
 from onelane import ContactSync, LeadCapture, Receipt
-from onelane_worker.breaker import Gate
 from onelane_worker.planner import operations as op
-from onelane_worker.services import timing
 
 from .days import Days
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from onelane_worker.payloads import versions_of
 from redis import Redis
 
 from onelane import ContactErasure, ContactSync, EmailChange, LeadCapture, Outcome, Receipt, keyspace
+from onelane_worker.lanes.model import Grant
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
-from onelane_worker.lanes.model import Grant
-from onelane_worker.payloads import versions_of
 
 from .test_replay import bury, replay
 from .world import World

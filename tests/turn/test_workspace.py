@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from onelane_worker.performer import Performer
+from onelane_worker.workspace import OtherWorkspace, OwnGateway, Record, note, on_record, require_same
 from redis import Redis
 
 from onelane import LeadCapture, keyspace
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.operations import Workspace
-from onelane_worker.performer import Performer
-from onelane_worker.workspace import OtherWorkspace, OwnGateway, Record, note, on_record, require_same
 
 from .world import NoLimit, World
 

@@ -12,22 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from onelane.turns import Turn
+from onelane_worker.breaker import Breaker, BulkBreaker
+from onelane_worker.ending import Row
+from onelane_worker.lease import Heartbeat
+from onelane_worker.performer import Performer
+from onelane_worker.turn import Dependencies, Timing, serve
 from redis import Redis
 
 from onelane import ContactQueue, Outcome, Receipt, keyspace
 from onelane.settings import QueueSettings
-from onelane.turns import Turn
 from onelane_sandbox.rules import Request, Sandbox
-from onelane_worker.breaker import Breaker, BulkBreaker
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
-from onelane_worker.ending import Row
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.lanes.model import LaneSettings
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lease import Heartbeat
-from onelane_worker.performer import Performer
-from onelane_worker.turn import Dependencies, Timing, serve
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 TIMING = Timing(
     lease_s=5,

@@ -18,9 +18,9 @@ from onelane import keyspace
 from onelane.settings import QueueSettings
 from onelane_worker import checks
 from onelane_worker.breaker import Gate
-from onelane_worker.planner import operations as op
 from onelane_worker.finding import Finding, Level
 from onelane_worker.lanes.survey import Survey
+from onelane_worker.planner import operations as op
 from onelane_worker.redis_errors import refusal
 from onelane_worker.settings import DAY_S, Settings
 from onelane_worker.workspace import OtherWorkspace, Record, require_same

@@ -15,22 +15,22 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import uuid4
 
+from onelane.keyspace import PARTITIONS
+from onelane.receipts import Outcome
+from onelane.turns import Turn
 from pydantic import ValidationError
 from redis import Redis
 
 from onelane import keyspace
 from onelane.errors import InvalidIntent
 from onelane.intents import Intent, NewsletterOptIn, NewsletterOptOut, parse_intent
-from onelane.keyspace import PARTITIONS
-from onelane.receipts import Outcome
-from onelane.turns import Turn
 from onelane_worker import history
-from onelane_worker.planner import replay
-from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
 from onelane_worker.lanes import views
 from onelane_worker.lanes.model import DeadLetter
 from onelane_worker.lanes.scripts import as_text
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.planner import replay
+from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
 
 Result = Literal[
     "replayed", "discarded", "gone", "lane_full", "queue_full", "erasing", "forgotten", "unreadable"

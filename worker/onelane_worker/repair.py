@@ -14,17 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import uuid4
 
-from onelane import ContactQueue, ContactUpsert, identity
 from onelane.receipts import Outcome
 from onelane.turns import Turn
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.registry import Facts, Contact, Tombstone
+
+from onelane import ContactQueue, ContactUpsert, identity
 from onelane_worker.ending import announce
 from onelane_worker.lanes.model import KEEP, Fenced, Grant, Refused
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.lease import Heartbeat, Lease
 from onelane_worker.payloads import belief_of, error_json, to_store
 from onelane_worker.performer import Performer, WriteRecord
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.registry import Contact, Facts, Tombstone
 
 Verdict = Literal[
     "merged",

@@ -21,10 +21,10 @@ from typing import Any
 from redis import Redis
 
 from onelane import keyspace
-from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
-from onelane_worker.planner.operations import Workspace
 from onelane_worker.lanes.scripts import as_text
 from onelane_worker.payloads import to_store
+from onelane_worker.planner.operations import Workspace
+from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory
 from onelane_worker.presence import alive
 
 _CHUNK = 500

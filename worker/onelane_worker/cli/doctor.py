@@ -13,9 +13,9 @@ from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, fail
 if TYPE_CHECKING:
     from onelane import QueueSettings
     from onelane.tls import Target
-    from onelane_worker.planner.operations import Reply
     from onelane_worker.doctor import BrokerView
     from onelane_worker.finding import Finding
+    from onelane_worker.planner.operations import Reply
     from onelane_worker.settings import Settings
     from onelane_worker.workspace import Record
 
@@ -176,8 +176,8 @@ def probe(settings: Settings, timeout_s: float) -> Reply:
     """The answer to GET /me."""
     import time
 
-    from onelane_worker.planner.operations import Probe, Problem, Stopped
     from onelane_worker.intercom.gateway import Gateway
+    from onelane_worker.planner.operations import Probe, Problem, Stopped
 
     if not settings.intercom_token.get_secret_value():
         return Stopped(Problem("no_token", message="ONELANE_INTERCOM_TOKEN is not set"))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from onelane_worker.planner.registry import Facts, Role
 from onelane_worker.planner.operations import Candidate
+from onelane_worker.planner.registry import Facts, Role
 
 _UNREADABLE = object()
 

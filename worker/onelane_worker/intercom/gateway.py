@@ -41,11 +41,11 @@ from typing import Any
 
 import httpx
 
-from onelane_worker.planner.operations import NotSent, Operation, Refused, Reply, Unknown
 from onelane_worker.intercom.call import BeforeSend, Call, Clock, TooLate
 from onelane_worker.intercom.faults import problem
 from onelane_worker.intercom.loop import LoopClosed, LoopThread
 from onelane_worker.intercom.wire import Request, to_reply, to_request
+from onelane_worker.planner.operations import NotSent, Operation, Refused, Reply, Unknown
 from onelane_worker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onelane_worker.intercom.contacts import candidate_of, facts_of, ids_of, text
+from onelane_worker.intercom.faults import Fault, faults_of, parse, problem, retry_in_s
 from onelane_worker.planner.operations import (
     Archive,
     Attach,
@@ -53,8 +55,6 @@ from onelane_worker.planner.operations import (
     Workspace,
     is_write,
 )
-from onelane_worker.intercom.contacts import candidate_of, facts_of, ids_of, text
-from onelane_worker.intercom.faults import Fault, faults_of, parse, problem, retry_in_s
 
 _CONFLICT_CODES = frozenset({"conflict", "resource_conflict"})
 _BUSY_CODES = frozenset({"rate_limit_exceeded", "too_many_requests", "retry_after"})

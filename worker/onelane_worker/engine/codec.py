@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from onelane.errors import InvalidIntent
 from onelane.intents import SettleCheck, parse_intent
-from onelane_worker.planner.registry import RegistryEntry, Journal, Contact, ConsentMemory, Role, Version
-from onelane_worker.planner.operations import Problem
-from onelane_worker.planner.replay import as_new, as_replayed
-from onelane_worker.planner.fold import Accepted
 from onelane_worker.lanes.model import Grant, GrantedIntent, Part
+from onelane_worker.planner.fold import Accepted
+from onelane_worker.planner.operations import Problem
+from onelane_worker.planner.registry import ConsentMemory, Contact, Journal, RegistryEntry, Role, Version
+from onelane_worker.planner.replay import as_new, as_replayed
 
 SETTLE_CHECK = SettleCheck.model_fields["kind"].default
 T = TypeVar("T")
