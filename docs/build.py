@@ -128,7 +128,7 @@ def _treatment(told: list[Told]) -> tuple[str, str, str]:
 
 def _class(reply: op.Reply, handling: hd.Handling) -> str | None:
     if isinstance(handling, hd.GiveUp):
-        return retry_policy.reason
+        return handling.reason
     problem: op.Problem | None = getattr(reply, "problem", None)
     return None if problem is None else problem.kind
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from onelane.results import Outcome
 from onelane_sandbox.rules import Request, Sandbox
+from onelane_worker.engine.codec import entry_of, journal_json, memory_of, to_store
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.planner import operations as op
 from onelane_worker.planner import retry_policy as hd
@@ -254,10 +258,10 @@ class World:
         return str(contact_id)
 
     def entry(self, email: str = ANN) -> RegistryEntry:
-        return RegistryEntry.model_validate_json(self.lanes[email].entry)
+        return entry_of(self.lanes[email].entry)
 
     def memory(self, email: str = ANN) -> ConsentMemory:
-        return ConsentMemory.model_validate_json(self.lanes[email].memory)
+        return memory_of(self.lanes[email].memory)
 
     def creates(self) -> int:
         """How many creates took effect by our hand, whatever we were told."""
@@ -281,12 +285,12 @@ class World:
         batch = lane.queue if lane.clean else lane.queue[:1]
         head = batch[0]
         forgotten = self.now_ms - lane.believed_ms > self.policy.registry_ttl_ms
-        entry = RegistryEntry() if forgotten else RegistryEntry.model_validate_json(lane.entry)
+        entry = RegistryEntry() if forgotten else entry_of(lane.entry)
         if not lane.clean:
             entry = entry.without_facts()
         lane.clean = lane.yields = False
-        journal = None if lane.journal is None else Journal.model_validate_json(lane.journal)
-        memory = ConsentMemory.model_validate_json(lane.memory)
+        journal = None if lane.journal is None else msgspec.json.decode(lane.journal, type=Journal)
+        memory = memory_of(lane.memory)
         address, external_id = head.intent.address, head.intent.external_id
         know = recall(address, external_id, entry, journal, self.policy, self.now_ms)
         policy = replace(self.policy, fold_max=1) if head.id in lane.alone else self.policy
@@ -420,7 +424,7 @@ class World:
         self._believe(lane, self._pointers(attempt.know))
         lane.due_ms = self.now_ms + COMMIT_MS
         if isinstance(operation, op.Create):
-            lane.journal = self._journal(attempt, operation, self.now_ms).model_dump_json(exclude_none=True)
+            lane.journal = journal_json(self._journal(attempt, operation, self.now_ms))
 
     def _journal(self, attempt: Attempt, create: op.Create, sent_ms: int) -> Journal:
         before = attempt.know.journal
@@ -459,7 +463,7 @@ class World:
     ) -> None:
         entry = record(ended(know), target, self.policy, self.now_ms)
         self._believe(lane, entry)
-        lane.memory = memory.model_dump_json(exclude_defaults=True)
+        lane.memory = to_store(memory) or "{}"
         self._leave(lane, dict(ends))
         lane.clean = True
 
@@ -476,7 +480,7 @@ class World:
     def _wait(self, attempt: Attempt, wait: Wait) -> None:
         pending = attempt.know.journal
         if pending is not None:
-            looked = pending.model_copy(update={"looks": pending.looks + 1})
+            looked = replace(pending, looks=pending.looks + 1)
             attempt.know = replace(attempt.know, journal=looked)
         self._put_back(attempt, wait.until_ms - self.now_ms, counted=False)
         attempt.lane.yields = wait.why == "second_look"
@@ -486,7 +490,7 @@ class World:
         lane.attempts += counted
         assert lane.attempts < 60, "an intent is tried for ever"
         self._believe(lane, self._pointers(attempt.know))
-        lane.journal = None if pending is None else pending.model_dump_json(exclude_none=True)
+        lane.journal = journal_json(pending)
         lane.due_ms = self.now_ms + max(delay_ms, 0)
         lane.clean = clean
 
@@ -494,7 +498,7 @@ class World:
         return record(know, None, self.policy, self.now_ms).without_facts()
 
     def _believe(self, lane: Lane, entry: RegistryEntry) -> None:
-        lane.entry, lane.believed_ms = entry.model_dump_json(exclude_defaults=True), self.now_ms
+        lane.entry, lane.believed_ms = to_store(entry) or "{}", self.now_ms
 
 
 def converse(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from onelane.intents import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.planner import Finish, Reject, Retry, Skip, Wait
@@ -205,7 +207,7 @@ class TestBringingBack:
         assert converse(SIGN_UP, *replies)[1] == Reject("not_restorable", problem)
 
     def test_unarchiving_that_failed_three_times_is_not_tried_again(self) -> None:
-        entry = believed("user", "U").model_copy(update={"unarchive_failures": {"U": 3}})
+        entry = replace(believed("user", "U"), unarchive_failures={"U": 3})
         end = converse(NewsletterOptIn(**A), op.Gone(), NOBODY, entry=entry)[1]
         assert isinstance(end, Reject)
         assert end.reason == "not_restorable"

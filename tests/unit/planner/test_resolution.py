@@ -13,6 +13,7 @@ from onelane.intents import (
     NewsletterOptIn,
     ProductSignUp,
 )
+from onelane_worker.engine.codec import entry_of, to_store
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.knowledge import Knowledge, absorb, recall, record
 from onelane_worker.planner.policy import Policy
@@ -380,4 +381,4 @@ class TestRecall:
         world = World()
         world.do(LeadCapture(**A, name="Ann", custom_attributes={"plan": "pro"}))
         entry = world.entry()
-        assert RegistryEntry.model_validate_json(entry.model_dump_json()) == entry
+        assert entry_of(to_store(entry)) == entry

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from onelane.intents import (
     ContactSync,
@@ -19,6 +20,7 @@ from onelane.intents import (
     ProductSignUp,
 )
 from onelane_sandbox.switches import SWITCHES
+from onelane_worker.engine.codec import to_store
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
 
@@ -184,7 +186,7 @@ def test_S16_a_lead_of_ours_is_merged_into_the_user(make: Make) -> None:
     world.hide("U", role="user")
     world.sandbox.catch_up()
     world.age(1)
-    world.lanes[ANN].entry = world.entry().model_copy(update={"searched_ms": None}).model_dump_json()
+    world.lanes[ANN].entry = to_store(replace(world.entry(), searched_ms=None))
     world.do(NewsletterOptOut(**A))
     outcome = world.do(LeadCapture(**A, phone="+1"))
     assert len(outcome.merged) == 1

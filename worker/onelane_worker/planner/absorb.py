@@ -10,8 +10,9 @@ Laws this room keeps
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from onelane.email_address import InvalidAddress, normalise_email
 from onelane_worker.planner import operations as op
@@ -65,7 +66,7 @@ def _digested(know: Knowledge, operation: op.Operation, reply: op.Reply, sent_ms
 def _found(know: Knowledge, operation: op.Operation, facts: Facts, sent_ms: int) -> Knowledge:
     before = know.contacts.get(facts.id)
     source = "written" if op.is_write(operation) else "read"
-    facts = facts.model_copy(update={"as_of_ms": sent_ms, "source": source})
+    facts = replace(facts, as_of_ms=sent_ms, source=source)
     know = _answered_by_another(know, operation, facts.id, sent_ms)
     match operation:
         case op.FindByExternalId(external_id=asked):
@@ -82,7 +83,7 @@ def _found(know: Knowledge, operation: op.Operation, facts: Facts, sent_ms: int)
         case op.Update(body=body):
             know = _changed(know, before, facts)
             if before is not None and before.role == "lead" and _converts_without_id(body):
-                before = before.model_copy(update={"minted": before.minted or facts.external_id})
+                before = replace(before, minted=before.minted or facts.external_id)
         case op.Merge(lead_id=lead, user_id=user):
             know = _merged(know, lead, user, sent_ms)
         case op.Read() | op.FindByExternalId():
@@ -311,7 +312,7 @@ def _held(know: Knowledge, clash: Clash, sent_ms: int) -> Knowledge:
     # Only users clash. If no external id was sent, the address did it, and that settles who it is (R24).
     by_address = isinstance(clash.operation, op.Create) and "external_id" not in clash.operation.body
     stranger = Contact(id=holder, role="user", email=know.email, resolved_ms=sent_ms)
-    return know.with_contact(stranger.model_copy(update={"confirmed": by_address}))
+    return know.with_contact(replace(stranger, confirmed=by_address))
 
 
 def _replaced(know: Knowledge, contact_id: str, reply: op.Conflict, sent_ms: int) -> Knowledge:
@@ -385,7 +386,7 @@ def _revived(know: Knowledge, contact_id: str, external_id: str | None, sent_ms:
         changes["external_id"] = external_id or known.external_id
     failures = {k: count for k, count in know.unarchive_failures.items() if k != contact_id}
     know = replace(know, clash=None, named=know.named | {contact_id}, unarchive_failures=failures)
-    return know.with_contact(known.model_copy(update=changes)).wrote(contact_id).did(revived=contact_id)
+    return know.with_contact(replace(known, **changes)).wrote(contact_id).did(revived=contact_id)
 
 
 def _put_back(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:

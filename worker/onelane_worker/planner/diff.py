@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from onelane_worker.planner.registry import Ack, Facts, flatten
 
 ATTRIBUTES = "custom_attributes."
@@ -58,7 +60,7 @@ def acknowledged(body: Mapping[str, Any], facts: Facts, before: Facts | None) ->
             acks[path] = Ack(sent=sent, echoed=echoed)
         else:
             acks.pop(path, None)
-    return facts.model_copy(update={"acks": acks})
+    return replace(facts, acks=acks)
 
 
 def _is_known(path: str, facts: Facts) -> bool:

@@ -22,7 +22,8 @@ A user with another external id than the one named is another account and stays 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onelane.results import Outcome
 from onelane_worker.planner import operations as op
@@ -217,7 +218,7 @@ def moved_memory(old: ConsentMemory, new: ConsentMemory) -> ConsentMemory:
     for key, version in old.versions.items():
         if key not in versions or version.at_ms > versions[key].at_ms:
             versions[key] = version
-    return new.model_copy(update={"consent": consent, "versions": versions})
+    return replace(new, consent=consent, versions=versions)
 
 
 def outcome(desired: DesiredState, know: Knowledge, verdict: Finish) -> Outcome:

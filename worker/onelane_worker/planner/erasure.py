@@ -17,7 +17,7 @@ Nobody is deleted on the index' word: every hit is read first.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from onelane.intents import ContactErasure
 from onelane.results import Outcome

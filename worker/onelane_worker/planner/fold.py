@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from onelane.email_address import spellings
 from onelane.intents import (
@@ -30,8 +32,7 @@ MAX_SPELLINGS = 14
 """A search holds 15 filters (published spec); one is kept for the external id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """An intent with its place in time."""
 
     id: str
@@ -49,8 +50,7 @@ class Accepted:
         return self.accepted_ms if at is None else min(int(at.timestamp() * 1000), self.accepted_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(Struct, frozen=True):
     """What the contact should become."""
 
     members: tuple[Accepted, ...]
@@ -90,8 +90,7 @@ class DesiredState:
         return tuple(member.id for member in self.members)
 
 
-@dataclass(frozen=True, slots=True)
-class Superseded:
+class Superseded(Struct, frozen=True):
     """The head is older than what its source, or the person, has already said."""
 
     id: str
@@ -202,7 +201,7 @@ def refold(
     if desired.external_id is None or not by_source:
         return desired
     known = {_version_key(desired.external_id, source or None): each for source, each in by_source.items()}
-    joined = memory.model_copy(update={"versions": {**memory.versions, **known}})
+    joined = replace(memory, versions={**memory.versions, **known})
     again = fold(batch, joined, policy, now_ms)
     return replace(desired, outdated_by=again.by) if isinstance(again, Superseded) else again
 
@@ -348,9 +347,9 @@ def remembered(
     on, and the versions of its members, unless they go with an external id. Old entries are dropped."""
     consent = {c: w for c, w in memory.consent.items() if now_ms - w.at_ms <= policy.consent_memory_ms}
     if carried_out:
-        consent = {c: w.model_copy(update={"pending": False}) for c, w in consent.items()}
-    consent |= {c: w.model_copy(update={"pending": not carried_out}) for c, w in desired.words.items()}
+        consent = {c: replace(w, pending=False) for c, w in consent.items()}
+    consent |= {c: replace(w, pending=not carried_out) for c, w in desired.words.items()}
     versions = {k: v for k, v in memory.versions.items() if now_ms - v.at_ms <= policy.version_memory_ms}
     if carried_out and desired.external_id is None:
         versions |= {_version_key(None, source): v for source, v in _applied(desired, now_ms).items()}
-    return memory.model_copy(update={"consent": consent, "versions": versions})
+    return replace(memory, consent=consent, versions=versions)

@@ -27,7 +27,8 @@ kinds or narrowed to none, but an opt-out never brings anybody back, and neither
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from onelane.intents import (
     ContactErasure,
@@ -56,8 +57,7 @@ AnyIntent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(Struct, frozen=True):
     """What an intent may do to the world. Intents fold only into others of the same mode."""
 
     creates: Role | None = None

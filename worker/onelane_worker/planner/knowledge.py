@@ -7,7 +7,8 @@ next entry. A entry says for longer *who* than *what*, and about a lead only for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onelane_worker.planner.absorb import absorb
 from onelane_worker.planner.policy import Policy
@@ -89,19 +90,19 @@ def _is_stale(known: Contact, email: str, life_ms: int, now_ms: int) -> bool:
 
 def _doubted(known: Contact) -> Contact:
     """A lead of ours is not forgotten, only looked up again: it may have to be merged into a user (R22)."""
-    return known.model_copy(update={"confirmed": False, "facts": None, "lost_ms": None})
+    return replace(known, confirmed=False, facts=None, lost_ms=None)
 
 
 def _at_home(known: Contact, email: str) -> Contact:
     """Who lives at another address is written to from there, and nobody tells us: a pointer, but no facts."""
-    return known if known.email == email else known.model_copy(update={"facts": None})
+    return known if known.email == email else replace(known, facts=None)
 
 
 def _with_young_facts(known: Contact, oldest_ms: int) -> Contact:
     """R2: facts are for skipping writes only while they are young, and none outlives its epoch."""
     if known.facts is None or known.facts.as_of_ms >= oldest_ms:
         return known
-    return known.model_copy(update={"facts": None})
+    return replace(known, facts=None)
 
 
 def _young(at_ms: int | None, life_ms: int, now_ms: int) -> bool:

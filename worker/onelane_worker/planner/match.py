@@ -7,8 +7,9 @@ address there may live two accounts. The choice is always the same; where it is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from onelane_worker.planner.fold import DesiredState
 from onelane_worker.planner.policy import Policy
@@ -25,8 +26,7 @@ class _Rank(IntEnum):
     LEAD = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The contacts of the person, and which of them to write to."""
 
     pool: tuple[Contact, ...]

@@ -14,8 +14,9 @@ Both are plain values: the planner never sees HTTP, the gateway never sees an in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Union
+
+from msgspec import Struct
 
 from onelane_worker.planner.registry import Facts
 
@@ -24,93 +25,79 @@ ConsentType = Literal["opt_in", "opt_out"]
 # ── operations ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """`POST /contacts/search`: a hint. Any of the addresses, or the external id if named."""
 
     emails: tuple[str, ...]
     external_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FindByExternalId:
+class FindByExternalId(Struct, frozen=True):
     """`GET /contacts/find_by_external_id/{id}`: users only."""
 
     external_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """`GET /contacts/{id}`: a fact."""
 
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListSubscriptions:
+class ListSubscriptions(Struct, frozen=True):
     """`GET /contacts/{id}/subscriptions`: the explicit choices of a contact, all of them."""
 
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListTypes:
+class ListTypes(Struct, frozen=True):
     """`GET /subscription_types`: the consent type of every subscription type of the workspace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """`GET /me`: does the token work at all?"""
 
 
-@dataclass(frozen=True, slots=True)
-class ListPage:
+class ListPage(Struct, frozen=True):
     """`GET /contacts`: one page of everybody, as the index shows them. Only repair asks this."""
 
     after: str | None = None
     """Where the page before it ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True):
     """`POST /contacts`."""
 
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """`PUT /contacts/{id}`: only what differs."""
 
     contact_id: str
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Unarchive:
+class Unarchive(Struct, frozen=True):
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """`POST /contacts/merge`: a lead into a user; cannot be undone."""
 
     lead_id: str
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(Struct, frozen=True):
     """`POST /contacts/{id}/subscriptions`: make an explicit choice."""
 
     contact_id: str
@@ -118,8 +105,7 @@ class Attach:
     consent_type: ConsentType
 
 
-@dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(Struct, frozen=True):
     """`DELETE /contacts/{id}/subscriptions/{type}`: take an explicit choice back."""
 
     contact_id: str
@@ -139,8 +125,7 @@ def is_write(operation: Operation) -> bool:
 # ── replies ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Why a call did not do what was asked; shown to people, so never with an address in it."""
 
     kind: str
@@ -151,15 +136,13 @@ class Problem:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A 200 with a contact: facts (create, update, read, find, merge)."""
 
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A search hit: stale in every field but its id."""
 
     id: str
@@ -169,8 +152,7 @@ class Candidate:
     created_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """Search hits; `started_ms` is when the search was sent (Redis clock)."""
 
     candidates: tuple[Candidate, ...]
@@ -179,20 +161,17 @@ class Listed:
     """Of a list: where to go on; None after its last page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscriptions:
+class Subscriptions(Struct, frozen=True):
     """Ids of the subscription types that the contact has an explicit choice on."""
 
     attached: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Types:
+class Types(Struct, frozen=True):
     by_id: Mapping[str, ConsentType]
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Struct, frozen=True):
     """A workspace of Intercom, as the answer of a probe names it."""
 
     id: str
@@ -202,8 +181,7 @@ class Workspace:
         return f"{self.name} ({self.id})" if self.name else self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A 200 without facts: archive, unarchive, delete, attach, detach, probe."""
 
     external_id: str | None = None
@@ -214,72 +192,62 @@ class Done:
     """Whose token it is, in the answer of a probe."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True):
     """404 or 410 on a contact: archived, deleted, merged away, or never there."""
 
     merged_into: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NoResource:
+class NoResource(Struct, frozen=True):
     """404 on something that is no contact (a subscription type)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """409: somebody holds these details; usually named."""
 
     contact_id: str | None
     archived: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NotRestorable:
+class NotRestorable(Struct, frozen=True):
     """The contact cannot be brought back or made again."""
 
     why: Literal["merged", "deleted", "blocked"]
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """400 or 422: the request itself is wrong; asking again gives the same."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Forbidden:
+class Forbidden(Struct, frozen=True):
     """403: to be probed; the token may be dead or only this feature missing."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(Struct, frozen=True):
     """Provably not executed: refused connection, DNS, TLS, pool, or our own lateness."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Throttled:
+class Throttled(Struct, frozen=True):
     """429: not executed; wait."""
 
     retry_in_s: float
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """Nothing will work until a person acts: bad token, unknown API version, a redirect."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Sent, and what became of it is not known: a timeout, a reset, 408, 5xx, or an unreadable 200."""
 
     problem: Problem

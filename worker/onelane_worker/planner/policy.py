@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 FormFields = Literal["overwrite", "fill", "keep"]
 """What a form may do to the fields of a user: write them, write those that are empty, or none (R23)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Defaults and meaning of every field are those of the setting of the same name."""
 
     other_external_id: Literal["separate", "reject", "adopt"] = "separate"

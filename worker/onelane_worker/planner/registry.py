@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 Role = Literal["lead", "user"]
 Value = str | int | float | bool | None
@@ -20,25 +21,21 @@ ALL_MAIL = "all"
 """The consent channel of `unsubscribed_from_emails`; the other channels are subscription type ids."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class Ack(_Frozen):
+class Ack(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A value we sent and what Intercom echoed for it: it may reformat (phones, avatars)."""
 
     sent: Any
     echoed: Any
 
 
-class Facts(_Frozen):
+class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One contact as Intercom itself stated it."""
 
     id: str
     role: Role
     external_id: str | None = None
     email: str | None = None
-    fields: dict[str, Any] = Field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     """name, phone, avatar (its URL), owner_id, signed_up_at, last_seen_at, unsubscribed_from_emails, and
     custom attributes as `custom_attributes.<name>`. A plain field that is absent was not in the answer."""
     attributes_known: bool = True
@@ -51,10 +48,10 @@ class Facts(_Frozen):
     as_of_ms: int = 0
     """When the request was sent, Redis clock; set by the turn."""
     source: Literal["written", "read"] = "read"
-    acks: dict[str, Ack] = Field(default_factory=dict)
+    acks: dict[str, Ack] = field(default_factory=dict)
 
 
-class Contact(_Frozen):
+class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A contact we can point at, with or without facts."""
 
     id: str
@@ -92,7 +89,7 @@ class Contact(_Frozen):
         return (float("inf") if self.created_at is None else self.created_at, self.id)
 
 
-class Tombstone(_Frozen):
+class Tombstone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An id the index may go on showing although it must not be used."""
 
     why: Literal["gone", "merged", "deleted", "archived", "moved"]
@@ -103,7 +100,7 @@ class Tombstone(_Frozen):
     """When we first learnt of it."""
 
 
-class AttemptLog(_Frozen):
+class AttemptLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was done for the head so far. Kept over a retry, so that the end of a desired state knows its
     beginning."""
 
@@ -118,31 +115,29 @@ class AttemptLog(_Frozen):
     """Requests made to Intercom, in every attempt."""
     identities: frozenset[str] = frozenset()
     """External ids of the contacts that were deleted."""
-    left: dict[str, str] = Field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
     """Contact id → address that it had before it was moved to this lane's (R64)."""
 
 
-class RegistryEntry(_Frozen):
+class RegistryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The recently written registry's record of one lane."""
 
     contacts: tuple[Contact, ...] = ()
     primary: str | None = None
     searched_ms: int | None = None
     """When the address itself was last searched; an opt-out must reach every contact of it (R53)."""
-    tombstones: dict[str, Tombstone] = Field(default_factory=dict)
+    tombstones: dict[str, Tombstone] = field(default_factory=dict)
     clashed_ms: int | None = None
     """First 409 of the head that named nobody: the holder must show up within a settle window."""
-    unarchive_failures: dict[str, int] = Field(default_factory=dict)
-    log: AttemptLog = AttemptLog()
+    unarchive_failures: dict[str, int] = field(default_factory=dict)
+    log: AttemptLog = field(default_factory=AttemptLog)
 
     def without_facts(self) -> RegistryEntry:
         """Who, but no longer what: after a hand-over that was not clean."""
-        return self.model_copy(
-            update={"contacts": tuple(k.model_copy(update={"facts": None}) for k in self.contacts)}
-        )
+        return replace(self, contacts=tuple(replace(k, facts=None) for k in self.contacts))
 
 
-class ConsentWord(_Frozen):
+class ConsentWord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last explicit word of the person on one consent channel."""
 
     opted_in: bool
@@ -153,7 +148,7 @@ class ConsentWord(_Frozen):
     """Not carried out yet: nobody was visible to carry it out on."""
 
 
-class Version(_Frozen):
+class Version(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The newest picture of one source that was applied (R96)."""
 
     number: int
@@ -161,28 +156,28 @@ class Version(_Frozen):
     at_ms: int = 0
 
 
-class Burials(_Frozen):
+class Burials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was written after which dead letter (R98); see `replay`."""
 
     count: int = 0
-    letters: dict[str, int] = Field(default_factory=dict)
+    letters: dict[str, int] = field(default_factory=dict)
     """Dead letter → number of its burial."""
-    written: dict[str, int] = Field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
     """Field path → burials before it was last written."""
     dropped: bool = False
     """There were too many letters to keep them all."""
 
 
-class ConsentMemory(_Frozen):
+class ConsentMemory(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What outlives the registry: consent (R56), versions of syncs without an external id (R96), burials
     (R98)."""
 
-    consent: dict[str, ConsentWord] = Field(default_factory=dict)
-    versions: dict[str, Version] = Field(default_factory=dict)
-    burials: Burials = Field(default_factory=Burials)
+    consent: dict[str, ConsentWord] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
+    burials: Burials = field(default_factory=Burials)
 
 
-class Journal(_Frozen):
+class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A create that may be in flight with unknown result (R70)."""
 
     intents: tuple[str, ...]

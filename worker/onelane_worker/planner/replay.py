@@ -11,9 +11,10 @@ anyway (R56), and a replayed intent goes on speaking of the moment when it was f
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from onelane.intents import ContactUpsert, ProductSignUp, parse_intent
 from onelane_worker.planner.fold import Accepted, DesiredState
@@ -32,7 +33,7 @@ def buried(memory: ConsentMemory, intent_id: str, *, again: bool = False) -> Con
     kept = dict(list(letters.items())[-MOST_LETTERS:])
     dropped = known.dropped or len(kept) < len(letters)
     burials = Burials(count=known.count + 1, letters=kept, written=known.written, dropped=dropped)
-    return memory.model_copy(update={"burials": burials})
+    return replace(memory, burials=burials)
 
 
 def ended(
@@ -45,11 +46,11 @@ def ended(
         return memory
     letters = {id_: number for id_, number in known.letters.items() if id_ not in desired.ids}
     if not letters and not known.dropped:
-        return memory.model_copy(update={"burials": Burials()})
+        return replace(memory, burials=Burials())
     paths = () if log is None else _written(desired, log, role)
     written = {**known.written, **dict.fromkeys(paths, known.count)}
-    burials = known.model_copy(update={"letters": letters, "written": written})
-    return memory.model_copy(update={"burials": burials})
+    burials = replace(known, letters=letters, written=written)
+    return replace(memory, burials=burials)
 
 
 def _written(desired: DesiredState, log: AttemptLog, role: Role | None) -> set[str]:

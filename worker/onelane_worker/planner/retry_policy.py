@@ -29,19 +29,18 @@ ends the attempt instead. Which reply does what is one table:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Union, assert_never
+
+from msgspec import Struct
 
 from onelane_worker.planner import operations as op
 
 
-@dataclass(frozen=True, slots=True)
-class Absorb:
+class Absorb(Struct, frozen=True):
     """The reply is an answer: `absorb` it, plan again."""
 
 
-@dataclass(frozen=True, slots=True)
-class TryAgain:
+class TryAgain(Struct, frozen=True):
     """Back off, count the attempt, plan again."""
 
     problem: op.Problem
@@ -51,45 +50,39 @@ class TryAgain:
     """Digest the reply first: it is one of several that add up."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitFor:
+class WaitFor(Struct, frozen=True):
     """Come back after this many seconds; no attempt is counted and nothing was done."""
 
     retry_in_s: float
     problem: op.Problem
 
 
-@dataclass(frozen=True, slots=True)
-class StopTheLine:
+class StopTheLine(Struct, frozen=True):
     """Every call will fail like this one until a person acts; no attempt is counted."""
 
     problem: op.Problem
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeFirst:
+class ProbeFirst(Struct, frozen=True):
     """Ask `Probe`, and give its reply to `after_probe`."""
 
     problem: op.Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """The token works but may not make calls of this sort: they stop until a person grants it."""
 
     problem: op.Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(Struct, frozen=True):
     """The body was refused and nothing written. A fold is tried again head first, one intent at a time;
     an intent that is alone is rejected `refused` (R95)."""
 
     problem: op.Problem
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """The head can never be applied: a dead letter with this reason."""
 
     reason: str

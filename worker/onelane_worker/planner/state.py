@@ -7,15 +7,16 @@ What lies above the line in the class comes from the registry and goes back to i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.registry import AttemptLog, Contact, Journal, Tombstone
 
 
-@dataclass(frozen=True, slots=True)
-class Clash:
+class Clash(Struct, frozen=True):
     """A 409 on a write: somebody holds these details."""
 
     operation: op.Create | op.Update
@@ -23,8 +24,7 @@ class Clash:
     archived: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True):
     """Everything the planner may look at besides the desired state."""
 
     email: str
@@ -92,7 +92,7 @@ class Knowledge:
 
     def update_contact(self, contact_id: str, **changes: Any) -> Knowledge:
         """The same contact with other attributes."""
-        return self.with_contact(self.contacts[contact_id].model_copy(update=changes))
+        return self.with_contact(replace(self.contacts[contact_id], **changes))
 
     def doubted(self, contact_id: str) -> Knowledge:
         """Somebody else may have changed who this is (another lane wrote to it): read it before a write."""
@@ -102,13 +102,13 @@ class Knowledge:
         """The contact is out of play. The first sighting of an unexplained end counts, not the last."""
         before = self.tombstones.get(contact_id)
         if before is not None and before.why == stone.why:
-            stone = stone.model_copy(update={"at_ms": before.at_ms})
+            stone = replace(stone, at_ms=before.at_ms)
         contacts = {k: known for k, known in self.contacts.items() if k != contact_id}
         return replace(self, contacts=contacts, tombstones={**self.tombstones, contact_id: stone})
 
     def did(self, **log: Any) -> Knowledge:
         """Something was done for the head."""
-        return replace(self, log=self.log.model_copy(update=log))
+        return replace(self, log=replace(self.log, **log))
 
     def called(self) -> Knowledge:
         """Intercom was asked for something."""

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Union
+
+from msgspec import Struct
 
 from onelane_worker.planner.fold import Superseded
 from onelane_worker.planner.operations import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The desired state holds. The outcomes are worked out from what was done."""
 
     target: str
     """Contact id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """Nothing is to be done, for a reason."""
 
     reason: Literal["not_found", "exists", "archived"]
     contact_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(Struct, frozen=True):
     """The person is gone."""
 
     kept: tuple[str, ...]
     """Contacts of other accounts at the address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Plan again at `until_ms`; no attempt is counted."""
 
     until_ms: int
     why: Literal["reconciling", "second_look"]
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Something passing is in the way: back off and count the attempt."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """The head can never be applied as it is."""
 
     reason: str
