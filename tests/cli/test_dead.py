@@ -12,8 +12,8 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane_worker.cli._letter_page import LISTED
-from onelane_worker.core import replaying
-from onelane_worker.core.belief import Memory, Word
+from onelane_worker.planner import replay
+from onelane_worker.planner.registry import ConsentMemory, Word
 from onelane_worker.lanes import views
 from onelane_worker.lanes.model import DeadLetter
 from onelane_worker.letters import PAGE
@@ -38,8 +38,8 @@ def bury(onelane: Onelane, hand: Hand, valkey: Redis) -> Bury:
         hand.bury(lane_id(email), error)
         if known:
             key = keyspace.memory(lane_id(email))
-            before = Memory.model_validate_json(valkey.get(key) or "{}")
-            valkey.set(key, replaying.buried(before, id_).model_dump_json())
+            before = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
+            valkey.set(key, replay.buried(before, id_).model_dump_json())
         return id_
 
     return do
@@ -105,7 +105,7 @@ def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, va
     id_ = bury()
     forgotten = bury(BOB, known=False)
     key = keyspace.memory(lane_id(ANN))
-    memory = Memory.model_validate_json(valkey.get(key) or "{}")
+    memory = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
     burials = memory.burials.model_copy(update={"written": {"name": 1}})
     valkey.set(key, memory.model_copy(update={"burials": burials}).model_dump_json())
 
@@ -124,7 +124,7 @@ def test_only_what_the_letter_names_is_forecast_and_a_newer_word_too(
 ) -> None:
     id_ = bury(kind="newsletter-opt-out")
     key = keyspace.memory(lane_id(ANN))
-    memory = Memory.model_validate_json(valkey.get(key) or "{}")
+    memory = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
     burials = memory.burials.model_copy(update={"written": {"name": 1, "phone": 1}})
     change: dict[str, Any] = {"burials": burials}
     valkey.set(key, memory.model_copy(update=change).model_dump_json())

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from onelane import display, identity
 from onelane.keyspace import QueueName
 from onelane.turns import Turn
+
+from onelane import display, identity
 from onelane_worker.lanes.model import (
     Asked,
     Gate,

@@ -7,10 +7,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from onelane.keyspace import BULK, INTERACTIVE
 from redis import Redis
 
 from onelane import keyspace
-from onelane.keyspace import BULK, INTERACTIVE
 
 NAMES: Final = (
     "claim",

@@ -11,8 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from onelane_worker.lanes.types import (
-    KEEP, BreakerView, BreakerWord, Check, Checkpointed, Claimed, ContactWrite, Ended, ExtNote, Keep, Lease, Left,
-    More, Part, Postponed, PostponedState, RegistryPart, Replayed, Reserved, Settled, Step, StoredEntry, TargetEnd, Ticked, WithdrawWord,
+    KEEP,
+    BreakerView,
+    BreakerWord,
+    Check,
+    Checkpointed,
+    Claimed,
+    ContactWrite,
+    Ended,
+    ExtNote,
+    Keep,
+    Lease,
+    Left,
+    More,
+    Part,
+    Postponed,
+    PostponedState,
+    RegistryPart,
+    Replayed,
+    Reserved,
+    Settled,
+    Step,
+    StoredEntry,
+    TargetEnd,
+    Ticked,
+    WithdrawWord,
 )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from onelane.keyspace import PARTITIONS, QUEUES
 from redis import Redis
 
 from onelane import keyspace
-from onelane.keyspace import PARTITIONS, QUEUES
 from onelane_worker.lanes.scripts import as_text
 
 Why = Literal["working", "cut_off", "held", "retrying", "reconciling", "parked", "sent", "stranded", "moving"]

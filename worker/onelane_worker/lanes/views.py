@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
+from onelane.keyspace import QUEUES, QueueName
+from onelane.receipts import State
 from redis import Redis
 
 from onelane import keyspace
-from onelane.keyspace import QUEUES, QueueName
-from onelane.receipts import State
 from onelane_worker.lanes.model import DeadLetter, Holder, LaneView, TurnCounters, WaitingIntent
 from onelane_worker.lanes.scripts import as_text
 
