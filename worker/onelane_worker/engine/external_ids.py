@@ -6,7 +6,8 @@ moved by other lanes. A settle stores the pointer anew, and tells the lanes that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onelane.workspace import Workspace
 from onelane_worker.engine.codec import Pointer, pointer_of, pointer_text

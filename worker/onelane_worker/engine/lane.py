@@ -12,12 +12,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from onelane.workspace import Workspace
 from onelane_worker.engine import external_ids
@@ -308,7 +310,7 @@ class _LaneJob:
         if isinstance(operation, op.ListTypes):
             needed = frozenset(channel for channel in attempt.desired.words if channel.isdigit())
             return await executor.types(needed, lease)
-        if not op.is_write(operation):
+        if not isinstance(operation, op.WRITES):
             return await executor.read(operation, lease)
         performed = await executor.write(operation, lease, self._record(attempt, operation))
         if isinstance(operation, op.Create) and isinstance(performed.reply, op.Unknown):
@@ -390,7 +392,9 @@ class _LaneJob:
         await self._end.clear(know)
         entry = self._end.pointers(know)
         text = entry.text if entry is not None else None
-        again = replace(self._lease.grant, journal=None, open_write=None, registry=text, usable=False)
+        again = dataclasses.replace(
+            self._lease.grant, journal=None, open_write=None, registry=text, usable=False
+        )
         return Settled("more", again)
 
     async def _reject(self, attempt: Attempt, verdict: Reject) -> Settled | None:

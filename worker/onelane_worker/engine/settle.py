@@ -7,10 +7,11 @@ whose result is unknown keeps its record, and the locks of its external ids, unt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from secrets import token_hex
 
 import structlog
+from msgspec.structs import replace
 
 from onelane import Outcome, display
 from onelane.intents import SettleCheck
@@ -38,6 +39,7 @@ from onelane_worker.lanes.types import (
     ExtNote,
     GrantedIntent,
     Keep,
+    Left,
     More,
     Part,
     PostponedState,
@@ -46,8 +48,7 @@ from onelane_worker.lanes.types import (
     TargetEnd,
 )
 from onelane_worker.planner import duplicate_check, email_change, erasure, replay
-from onelane_worker.planner.desired_state import DesiredState
-from onelane_worker.planner.fold import Superseded, applied_versions, remembered
+from onelane_worker.planner.fold import DesiredState, Superseded, applied_versions, remembered
 from onelane_worker.planner.knowledge import Knowledge, elsewhere, ended, record
 from onelane_worker.planner.operations import Problem
 from onelane_worker.planner.outcomes import later, outcomes, rejected, superseded
@@ -385,7 +386,7 @@ class Endings:
         consent: Part,
         *,
         ext: Sequence[ExtNote] = (),
-        left: Sequence[external_ids.Left] = (),
+        left: Sequence[Left] = (),
         check: Check | Keep | None = KEEP,
         target: TargetEnd | None = None,
     ) -> Settled:

@@ -79,6 +79,11 @@ def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) ->
     )
 
 
+def elsewhere(entry: RegistryEntry, email: str) -> tuple[str, ...]:
+    """The contacts of an entry that live at another address than `email`."""
+    return tuple(known.id for known in entry.contacts if known.email != email)
+
+
 def _is_stale(known: Contact, email: str, life_ms: int, now_ms: int) -> bool:
     """R3: a lead's pointer ages from its resolution, so that a busy lane looks again now and then and finds a
     user made elsewhere. So do pointers to contacts of other addresses, and to those that are lost."""

@@ -117,9 +117,13 @@ WriteOperation = Union[Create, Update, Unarchive, Archive, Merge, Delete, Attach
 Operation = Union[ReadOperation, WriteOperation]
 
 
+WRITES = (Create, Update, Unarchive, Archive, Merge, Delete, Attach, Detach)
+"""Calls that may change something at Intercom."""
+
+
 def is_write(operation: Operation) -> bool:
     """True if the call may change something at Intercom."""
-    return isinstance(operation, (Create, Update, Unarchive, Archive, Merge, Delete, Attach, Detach))
+    return isinstance(operation, WRITES)
 
 
 # ── replies ───────────────────────────────────────────────────────────────────────────────────────────────
