@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Program
+from .processes import python
 
 THEIR_TESTS = """
 import asyncio
@@ -86,7 +86,7 @@ def run_their_tests(directory: Path, tests: str, *options: str) -> str:
     """A pytest run of its own, as strict as ours; what it says."""
     (directory / "test_theirs.py").write_text(tests)
     arguments = ["-m", "pytest", "-W", "error", "-v", "-rs", *plugin_options(), *options, str(directory)]
-    with Program(directory / "pytest.log", *arguments) as run:
+    with python(directory / "pytest.log", *arguments) as run:
         run.join()
     return run.text
 

@@ -29,7 +29,7 @@ def test_ends_are_told_again_when_the_connection_is_back(open_world: OpenWorld) 
         before = len(heard)
         proxy.cut()
         wait_until(lambda: receipt.id in [id_ for id_, _ in heard[before:]], what="it is told again")
-        assert world.workers[0].exit_code() is None
+        assert world.workers[0].exit_code is None
 
 
 @contextmanager

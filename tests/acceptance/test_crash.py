@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from onelane import LeadCapture, NewsletterOptIn, ProductSignUp, keyspace
+from onelane import LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane.keys import wake_queue
 
 from .story import JsonObject, Story
 from .world import SHORT_LAG_S, STORMY, OpenWorld, World
@@ -90,15 +91,14 @@ def test_29_a_worker_that_is_asked_to_stop_finishes_what_it_is_doing(story: Stor
     assert story.one(email)["name"] == "Anna"
 
 
-def test_29_a_lost_turn_is_found_by_the_timer(open_world: OpenWorld) -> None:
+def test_29_without_its_wake_up_a_lane_is_found_by_the_timer(open_world: OpenWorld) -> None:
     # Given intents that were accepted, and a broker that has lost every message of them
     world = open_world(settings=STORMY, workers=0)
     story = Story(world)
     emails = [story.email() for _ in range(3)]
     receipts = story.queue.enqueue_many([LeadCapture(email=email) for email in emails])
-    queues = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
-    assert sum(world.redis.llen(queue) for queue in queues) == len(receipts)
-    world.redis.delete(*queues)
+    assert world.redis.llen(wake_queue("main")) == len(receipts)
+    world.redis.delete(wake_queue("main"))
 
     # When a worker starts, it finds the lanes by itself
     world.start_workers()

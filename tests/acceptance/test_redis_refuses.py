@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from onelane import ProductSignUp
+from onelane_worker.cli._local_stack import Program
 
-from .processes import Program, valkey, wait_until
+from .processes import valkey, wait_until
 from .refusing import RefusingRedis
 from .world import World, opened
 
@@ -59,7 +60,7 @@ def test_a_worker_outlives_every_refusal(stage: tuple[World, RefusingRedis], rol
     for code in codes:
         _lives_through(world, redis, worker, code, role)
     worker.stop()
-    assert worker.exit_code() == 0
+    assert worker.exit_code == 0
 
 
 def _lives_through(world: World, redis: RefusingRedis, worker: Program, code: str, role: str) -> None:
@@ -67,9 +68,9 @@ def _lives_through(world: World, redis: RefusingRedis, worker: Program, code: st
     redis.refuse((WRITES | EVERYTHING)[code], reads=code in EVERYTHING)
     name = f"{code}-{role.replace(' ', '')}"
     receipt = world.queue.enqueue(ProductSignUp(email=f"{name}@example.test".lower(), external_id=name))
-    wait_until(lambda: redis.refused > 3 or worker.exit_code() is not None, what=f"{code} is met")
+    wait_until(lambda: redis.refused > 3 or worker.exit_code is not None, what=f"{code} is met")
     wait_until(lambda: _says_why(worker.text[said:], code), what=f"{code} in {worker.log}")
-    assert worker.exit_code() is None
+    assert worker.exit_code is None
     redis.accept()
     outcome = world.queue.wait(receipt.id, timeout=60)
     status = world.queue.status(receipt.id)
@@ -79,7 +80,7 @@ def _lives_through(world: World, redis: RefusingRedis, worker: Program, code: st
     told = worker.text[said:]
     assert "Unrecoverable error" not in told
     assert "check the URL" not in told
-    assert worker.exit_code() is None
+    assert worker.exit_code is None
 
 
 @pytest.mark.parametrize("code", LIKELY)
@@ -88,8 +89,8 @@ def test_a_worker_that_starts_meanwhile_waits_too(stage: tuple[World, RefusingRe
     redis.refuse((WRITES | EVERYTHING)[code], reads=code in EVERYTHING)
     door = f"redis://127.0.0.1:{redis.port}/0"
     worker = world.start_worker({"REDIS_URL": door})
-    wait_until(lambda: _says_why(worker.text, code) or worker.exit_code() is not None, what=code)
-    assert worker.exit_code() is None
+    wait_until(lambda: _says_why(worker.text, code) or worker.exit_code is not None, what=code)
+    assert worker.exit_code is None
     redis.accept()
     receipt = world.queue.enqueue(
         ProductSignUp(email=f"{code}-start@example.test", external_id=f"{code}-start")

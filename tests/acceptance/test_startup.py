@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
-from .processes import free_port, valkey, worker_program
+from onelane_worker.cli._local_stack import free_port
+
+from .processes import valkey, worker_program
 from .world import CALM
 
 
 def refusal(directory: Path, **settings: object) -> str:
     """What a worker says that does not start."""
-    program = worker_program(directory / "worker.log", "refused", {**CALM, **settings})
-    with program:
-        assert program.join() != 0
-    return program.text
+    return refused(directory, **settings)[1]
+
+
+def refused(directory: Path, **settings: object) -> tuple[int, str]:
+    """Its exit code, and what it says."""
+    with worker_program(directory / "worker.log", "refused", {**CALM, **settings}) as program:
+        code = program.join()
+    assert code != 0
+    return code, program.text
 
 
 def test_a_redis_that_evicts(tmp_path: Path) -> None:
@@ -36,9 +44,21 @@ def test_a_read_only_replica(tmp_path: Path) -> None:
 
 def test_no_redis(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    said = refusal(tmp_path, REDIS_URL=url, REDIS_WAIT_S=0.5)
+    code, said = refused(tmp_path, REDIS_URL=url, REDIS_WAIT_S=0.5)
+    assert code == 4
     assert "not reachable for 0.5 s" in said
     assert "ONELANE_REDIS_URL" in said
+
+
+def test_a_redis_with_data_of_version_0_2(tmp_path: Path) -> None:
+    with valkey() as url:
+        with Redis.from_url(url) as client:
+            client.hset("onelane:{3}:counters", "pending", 4)
+        code, said = refused(tmp_path, REDIS_URL=url)
+        with Redis.from_url(url) as client:
+            assert client.keys() == [b"onelane:{3}:counters"]
+    assert code == 1
+    assert "this Redis holds data of Onelane 0.2 (4 waiting intents, 0 dead letters)" in said
 
 
 def test_a_registry_that_forgets_before_the_index_has_caught_up(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from onelane import LeadCapture
+from onelane.keys import Keys
 from onelane_sandbox.client import SandboxControl
 from onelane_sandbox.serve import RunningSandbox
-from onelane_worker.presence import alive
 
 from .conftest import OpenWorld
-from .processes import wait_until, worker_program
+from .processes import READY, worker_program
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_worker_that_learns_late_whose_token_it_has_ends_without_a_write(
     settings = {**world.settings, "INTERCOM_URL": other.url, "INTERCOM_TOKEN": other.token}
 
     with worker_program(tmp_path / "other.log", "other", settings) as program:
-        program.says(r"(\S+@\S+) ready\.")
+        program.says(READY)
         receipt = world.queue.enqueue(LeadCapture(email="ann@example.test"))
         assert program.join() == 1
 
@@ -71,8 +71,8 @@ def test_a_worker_that_learns_late_whose_token_it_has_ends_without_a_write(
 
 def test_a_queue_that_is_moved_ends_the_workers_of_its_former_workspace(open_world: OpenWorld) -> None:
     world = open_world(workers=1)
-    wait_until(lambda: alive(world.redis), what="the worker to tell that it is alive")
-    world.redis.hset("onelane:workspace", mapping={"id": "other", "name": "Other"})
+    other = {"intercom_id": "other", "intercom_name": "Other"}
+    world.redis.hset(Keys("main").key("meta"), mapping=other)
     [worker] = world.workers
     assert worker.join() == 1
-    assert alive(world.redis) == []
+    assert "this queue belongs to the workspace Other (other), the token to Sandbox" in worker.text

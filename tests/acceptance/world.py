@@ -12,8 +12,9 @@ from redis import Redis
 
 from onelane import ContactQueue
 from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli._local_stack import Program
 
-from .processes import Program, sandbox_program, worker_program
+from .processes import READY, sandbox_program, worker_program
 
 LONG_LAG_S = 120.0
 """Far longer than any story: the index never shows what a story writes."""
@@ -31,7 +32,7 @@ CALM: dict[str, object] = {
     "BACKOFF_BASE_S": 0.05,
     "BACKOFF_CAP_S": 0.3,
     "PARKED_RETRY_S": 0.2,
-    "DUE_INTERVAL_S": 0.1,
+    "FAILOVER_HOLD_S": 0,
 }
 """The windows of production, shrunk. Nobody waits for the settle window: the index never catches up."""
 STORMY: dict[str, object] = {**CALM, "HTTP_TIMEOUT_S": 1, "SETTLE_WINDOW_S": 2}
@@ -73,7 +74,7 @@ class World:
 
     def _begin(self, settings: Mapping[str, object], workers: int) -> None:
         program = self._stack.enter_context(sandbox_program(self._logs / f"{self.name}-sandbox.log"))
-        self.sandbox = SandboxControl(program.says(r"(http://\S+)"))
+        self.sandbox = SandboxControl(program.says(r"http://\S+")[0])
         self.settings: dict[str, object] = {
             "REDIS_URL": self.redis_url,
             "INTERCOM_URL": self.sandbox.url,
@@ -88,7 +89,7 @@ class World:
         """Start workers and wait until they are ready."""
         started = [self.start_worker(settings) for _ in range(count)]
         for worker in started:
-            worker.says(r"(\S+@\S+) ready\.")
+            worker.says(READY)
         return started
 
     def start_worker(self, settings: Mapping[str, object]) -> Program:
