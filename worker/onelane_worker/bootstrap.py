@@ -20,6 +20,7 @@ from onelane.submission import WAKE_MAX
 from onelane.tls import Target
 from onelane.workspace import Workspace, open_calls, opened
 from onelane_worker.checks import Unfit, require_fit
+from onelane_worker.engine import dead_letter_expiry
 from onelane_worker.engine.engine import Engine, Parts
 from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.timeline import Observer
@@ -61,15 +62,19 @@ async def make_engine(
     another workspace of Intercom. Raises `OtherWorkspace` if that is certain at once.
     """
     intercom, client = IntercomClient(settings), LaneClient(settings)
-    watch: asyncio.Task[None] | None = None
+    watches: list[asyncio.Task[None]] = []
     try:
         workspace = await _open(client, settings.workspace)
         own = OwnIntercom(intercom, client.ask, workspace.keys, end)
         await _confirm(own)
-        watch = asyncio.create_task(own.watch(), name="onelane-whose-queue")
+        store = LaneStore(client, workspace, lane_settings(settings))
+        watches.append(asyncio.create_task(own.watch(), name="onelane-whose-queue"))
+        if settings.dead_letter_ttl_s is not None:
+            looking = dead_letter_expiry.watch(store, client.ask, workspace.keys, settings.dead_letter_ttl_s)
+            watches.append(asyncio.create_task(looking, name="onelane-old-letters"))
         yield Engine(
             Parts(
-                store=LaneStore(client, workspace, lane_settings(settings)),
+                store=store,
                 intercom=own,
                 workspace=workspace,
                 observer=observer,
@@ -82,7 +87,7 @@ async def make_engine(
             )
         )
     finally:
-        if watch is not None:
+        for watch in watches:
             watch.cancel()
         await intercom.aclose()
         await client.aclose()
