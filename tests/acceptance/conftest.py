@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .commands import Terminal
 from .processes import valkey
 from .story import Story
 from .world import SHORT_LAG_S, STORMY, STRICT, OpenWorld, World, opened
@@ -75,3 +76,9 @@ def story(request: pytest.FixtureRequest) -> Story:
     world: World = request.getfixturevalue(getattr(request.function, "onelane_world", "calm"))
     world.renew()
     return Story(world)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """Where commands are typed by somebody who has set nothing."""
+    return Terminal(tmp_path)

@@ -14,7 +14,7 @@ from onelane import ContactQueue
 from onelane_sandbox.client import SandboxControl
 from onelane_worker.cli._local_stack import Program
 
-from .processes import READY, sandbox_program, worker_program
+from .processes import READY, sandbox_program, wait_until, worker_program
 
 LONG_LAG_S = 120.0
 """Far longer than any story: the index never shows what a story writes."""
@@ -119,6 +119,15 @@ class World:
             status, answer = self.sandbox.call("POST", "/data_attributes", body)
             assert status == 200, answer
         self.index = threading.Barrier(max(1, stories), action=self.sandbox.catch_up)
+
+    def wait_for_call(self, method: str, path: str) -> None:
+        """Wait until Intercom is at such a call."""
+
+        def under_way() -> bool:
+            calls = [one for one in self.sandbox.requests() if (one["method"], one["path"]) == (method, path)]
+            return any(one["duration_ms"] is None for one in calls)
+
+        wait_until(under_way, what=f"{method} {path} to be under way")
 
     def log(self) -> str:
         """All that the workers have said."""

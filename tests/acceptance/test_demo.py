@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +17,7 @@ from onelane_worker.cli.demo.judge import Verdict, judge
 from onelane_worker.cli.demo.report import Row
 from onelane_worker.cli.demo.stories import Person, all_stories
 
-from .helpers import is_alive, sessions_of
+from .commands import Terminal, is_alive, sessions_of
 
 ANN = "ann@example.test"
 
@@ -143,14 +139,11 @@ def test_it_tries_again_from_the_search(
 # ── the whole ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_demo_shows_duplicates_and_none_of_onelane(bare_env: None) -> None:
-    environ = os.environ | {"ONELANE_LEASE_S": "nonsense"}  # it does not depend on its user's settings
-    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "demo", "--json"]
+def test_the_demo_shows_duplicates_and_none_of_onelane(terminal: Terminal) -> None:
+    ended = terminal.run("demo", "--json", env={"ONELANE_LEASE_S": "nonsense"})  # not its user's settings
 
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environ)
-
-    assert (ended.returncode, ended.stderr) == (0, "")
-    found = json.loads(ended.stdout)
+    assert (ended.code, ended.err) == (0, "")
+    found = ended.json
     onelane, before = found["total"]["onelane"], found["total"]["find_then_create"]
     assert (onelane["duplicates"], onelane["lost"], onelane["contacts"]) == (0, 0, onelane["people"])
     assert before["duplicates"] > 0
@@ -158,9 +151,8 @@ def test_the_demo_shows_duplicates_and_none_of_onelane(bare_env: None) -> None:
     assert all(story["onelane"]["visible_s"] is not None for story in found["stories"])
 
 
-def test_ctrl_c_ends_the_demo_and_all_it_started(bare_env: None) -> None:
-    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "demo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+def test_ctrl_c_ends_the_demo_and_all_it_started(terminal: Terminal) -> None:
+    with terminal.start("demo") as demo:
         assert demo.stderr is not None
         next(line for line in demo.stderr if line.startswith("Onelane: "))
         started = sessions_of(demo.pid)

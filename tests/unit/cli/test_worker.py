@@ -1,45 +1,58 @@
-"""`onelane worker` and `onelane sandbox`: refusals before the start, and the start itself."""
+"""What `onelane worker`, `sandbox` and `up` refuse before anything is started, and the sandbox itself."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from typer.testing import CliRunner, Result
 
 from onelane_sandbox.client import SandboxControl
-from onelane_worker import presence
-from onelane_worker.cli import run
+from onelane_worker import celery_app
+from onelane_worker.cli import worker
+from onelane_worker.cli.main import app
 
-from .helpers import Onelane
+Command = Callable[..., Result]
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, str | None]]:
-    """The workers that this process would have become: concurrency, log level, name."""
-    workers: list[tuple[int, str, str | None]] = []
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """`onelane` in this process, with nothing set."""
+    for name in [name for name in os.environ if name.startswith("ONELANE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "120")
+    return lambda *args: CliRunner().invoke(app, list(args))
 
-    def serve(*worker: Any) -> int:
-        workers.append(worker)
+
+@pytest.fixture
+def started(command: Command, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | None, str, str | None]]:
+    """The workers that this process would have become: concurrency, log level, name."""
+    workers: list[tuple[int | None, str, str | None]] = []
+
+    def serve(*options: Any) -> int:
+        workers.append(options)
         return 0
 
-    monkeypatch.setattr(run, "_serve", serve)
+    monkeypatch.setattr(worker, "_serve", serve)
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "secret")
     return workers
 
 
-def test_a_worker_that_is_fit_serves(onelane: Onelane, started: list[Any]) -> None:
-    ended = onelane("worker", "--concurrency", "3", "--loglevel", "WARNING", "--name", "w1@%h")
-
-    assert (ended.code, ended.err) == (0, "")
-    assert started == [(3, "warning", "w1@%h")]
+def test_options_reach_the_worker(command: Command, started: list[Any]) -> None:
+    ended = command("worker", "--concurrency", "3", "--loglevel", "WARNING", "--name", "w1@%h")
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert command("worker").exit_code == 0
+    assert started == [(3, "warning", "w1@%h"), (None, "info", None)]
 
 
 def test_a_name_is_the_same_after_a_restart_and_never_that_of_two_workers(
@@ -47,7 +60,7 @@ def test_a_name_is_the_same_after_a_restart_and_never_that_of_two_workers(
 ) -> None:
     """It is a label of metrics: a process id in it would make a new series by every restart."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    code = "from onelane_worker.presence import free_name; print(free_name(), flush=True); input()"
+    code = "from onelane_worker.celery_app import free_name; print(free_name(), flush=True); input()"
 
     def names(count: int) -> list[str]:
         with ExitStack() as stack:
@@ -65,7 +78,7 @@ def test_a_name_is_the_same_after_a_restart_and_never_that_of_two_workers(
 
 def test_where_no_lock_can_be_kept_a_worker_still_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    assert presence.free_name() == "onelane"
+    assert celery_app.free_name() == "onelane"
 
 
 @pytest.mark.parametrize(
@@ -82,51 +95,42 @@ def test_settings_that_cannot_be_used(
     variable: str,
     value: str,
     complaint: str,
-    onelane: Onelane,
+    command: Command,
     started: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    ended = onelane("worker")
+    ended = command("worker")
 
-    assert ended.code == 2
-    assert complaint in ended.err
+    assert ended.exit_code == 2
+    assert complaint in ended.stderr
     assert started == []
 
 
-def test_a_redis_that_may_forget_is_refused(onelane: Onelane, started: list[Any], valkey: Redis) -> None:
-    valkey.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        ended = onelane("worker")
-    finally:
-        valkey.config_set("maxmemory-policy", "noeviction")
-
-    assert (ended.code, started) == (1, [])
-    assert "set it to noeviction" in ended.err
-
-
-def test_an_unreachable_redis(anywhere: Onelane, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("ONELANE_REDIS_WAIT_S", "0")
-
-    ended = anywhere("worker")
-
-    assert (ended.code, started) == (4, [])
-    assert "Redis was not reachable" in ended.err
-
-
-def test_an_unknown_log_level(onelane: Onelane, started: list[Any]) -> None:
-    assert onelane("worker", "--loglevel", "loud").code == 2
+def test_an_unknown_log_level(command: Command, started: list[Any]) -> None:
+    assert command("worker", "--loglevel", "loud").exit_code == 2
     assert started == []
 
 
-def test_the_sandbox_serves_until_it_is_asked_to_stop(bare_env: None) -> None:
-    command = [sys.executable, "-W", "error", "-m", "onelane_worker", "sandbox", "--port", "0", "--json"]
+def test_the_sandbox_serves_until_it_is_asked_to_stop(command: Command) -> None:
+    sandbox_command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "onelane_worker",
+        "sandbox",
+        "--port",
+        "0",
+        "--json",
+    ]
     options = ["--index-lag", "7", "--token", "secret", "--seed", "3"]
     options += ["--attribute", "plan", "--attribute", "seats:integer"]
     ann = {"email": "a@x.test", "custom_attributes": {"plan": "pro", "seats": 12}}
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*sandbox_command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
             assert process.stdout is not None
             told = json.loads(process.stdout.readline())
@@ -144,25 +148,25 @@ def test_the_sandbox_serves_until_it_is_asked_to_stop(bare_env: None) -> None:
 
 
 @pytest.mark.parametrize("lag", ["-1", "soon", "5-2", "1-", "inf"])
-def test_a_lag_that_is_none(lag: str, anywhere: Onelane) -> None:
-    for command in ("sandbox", "up"):
-        ended = anywhere(command, f"--index-lag={lag}")
-        assert ended.code == 2
-        assert "must be seconds, or MIN-MAX" in ended.err
+def test_a_lag_that_is_none(lag: str, command: Command) -> None:
+    for name in ("sandbox", "up"):
+        ended = command(name, f"--index-lag={lag}")
+        assert ended.exit_code == 2
+        assert "must be seconds, or MIN-MAX" in ended.stderr
 
 
 @pytest.mark.parametrize("attribute", ["", "a.b", "plan:colour", "plan:options"])
-def test_an_attribute_that_is_none(attribute: str, anywhere: Onelane) -> None:
-    for command in ("sandbox", "up"):
-        ended = anywhere(command, f"--attribute={attribute}")
-        assert ended.code == 2
-        assert "--attribute" in ended.err
+def test_an_attribute_that_is_none(attribute: str, command: Command) -> None:
+    for name in ("sandbox", "up"):
+        ended = command(name, f"--attribute={attribute}")
+        assert ended.exit_code == 2
+        assert "--attribute" in ended.stderr
 
 
 def test_up_makes_no_attribute_in_a_workspace_of_intercom(
-    anywhere: Onelane, monkeypatch: pytest.MonkeyPatch
+    command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a workspace's")
-    ended = anywhere("up", "--attribute", "plan")
-    assert ended.code == 2
-    assert "--attribute is for the sandbox" in ended.err
+    ended = command("up", "--attribute", "plan")
+    assert ended.exit_code == 2
+    assert "--attribute is for the sandbox" in ended.stderr

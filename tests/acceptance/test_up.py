@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,32 +14,25 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from redis import Redis
 
 from onelane_sandbox.client import SandboxControl
-from onelane_worker.cli import state
-from onelane_worker.cli.stack import http_json
+from onelane_worker.cli._local_stack import http_json
 
-from .helpers import Onelane, is_alive, sessions_of
+from .commands import Terminal, is_alive, sessions_of
+from .processes import wait_until
 
-UP = [sys.executable, "-W", "error", "-m", "onelane_worker", "up", "--json"]
 PORTS = ["--redis-port", "0", "--sandbox-port", "0", "--flower-port", "0"]
 EMAIL = "ann@example.test"
 
 
-def wait_until(true: Callable[[], Any], timeout_s: float = 30) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.05)
-
-
 @contextmanager
-def running(*options: str, open_api: bool = True) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def running(
+    terminal: Terminal, *options: str, open_api: bool = True, **env: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """`onelane up` and the addresses that it printed. `open_api`: tests may ask Flower's API."""
-    environ = os.environ | ({"FLOWER_UNAUTHENTICATED_API": "true"} if open_api else {})
-    with subprocess.Popen(
-        [*UP, *PORTS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
-    ) as process:
+    given = {**env, "FLOWER_UNAUTHENTICATED_API": "true"} if open_api else env
+    with terminal.start("up", "--json", *PORTS, *options, env=given) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -53,8 +44,8 @@ def running(*options: str, open_api: bool = True) -> Iterator[tuple[subprocess.P
                 process.terminate()
 
 
-def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: Onelane) -> None:
-    with running("--index-lag", "60", "--attribute", "plan") as (up, known):
+def test_up_is_used_from_another_terminal_and_stops_without_a_trace(terminal: Terminal) -> None:
+    with running(terminal, "--index-lag", "60", "--attribute", "plan") as (up, known):
         started = sessions_of(up.pid)
         sandbox = SandboxControl(known["sandbox"])
 
@@ -68,7 +59,7 @@ def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: On
             "--wait",
             "20",
         ]
-        ended = anywhere(*command, "--json")
+        ended = terminal.run(*command, "--json")
 
         assert (ended.code, ended.json["outcome"]["result"]) == (0, "created")
         [contact] = sandbox.contacts()
@@ -78,8 +69,8 @@ def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: On
         assert isinstance(tasks, dict)
         row = tasks[ended.json["id"]]
         assert (row["name"], row["state"]) == ("contacts.newsletter_opt_in", "SUCCESS")
-        assert anywhere("lane", EMAIL).code == 0
-        assert anywhere("doctor").code == 0
+        assert terminal.run("lane", EMAIL).code == 0
+        assert terminal.run("doctor").code == 0
 
         up.send_signal(signal.SIGINT)
         out, err = up.communicate(timeout=40)
@@ -87,14 +78,14 @@ def test_up_is_used_from_another_terminal_and_stops_without_a_trace(anywhere: On
     assert (up.returncode, out, err) == (0, "", "")
     assert len(started) == 4
     assert not [one for one in started if is_alive(one)]
-    assert state.addresses() == {}
+    assert not list((Path(terminal.env["XDG_STATE_HOME"]) / "onelane").iterdir())
 
 
-def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
-    with running() as (up, _):
+def test_a_child_that_dies_ends_up_and_is_named(terminal: Terminal) -> None:
+    with running(terminal) as (up, _):
         started = sessions_of(up.pid)
         ps = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(up.pid)], capture_output=True, text=True)
-        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "-m onelane_worker worker" in line]
+        [worker] = [line.split()[0] for line in ps.stdout.splitlines() if "_child worker" in line]
         os.kill(int(worker), signal.SIGKILL)
         _, err = up.communicate(timeout=40)
 
@@ -103,16 +94,18 @@ def test_a_child_that_dies_ends_up_and_is_named(bare_env: None) -> None:
     assert not [one for one in started if is_alive(one)]
 
 
-def test_what_is_kept_in_data_is_there_again(anywhere: Onelane, tmp_path: Path) -> None:
+def test_what_is_kept_in_data_is_there_again(terminal: Terminal, tmp_path: Path) -> None:
     kept = str(tmp_path / "kept")
-    with running("--data", kept) as (up, known):
-        receipt = anywhere("enqueue", "lead-capture", "--email", EMAIL, "--wait", "20", "--json").json["id"]
+    with running(terminal, "--data", kept) as (up, known):
+        receipt = terminal.run("enqueue", "lead-capture", "--email", EMAIL, "--wait", "20", "--json").json[
+            "id"
+        ]
         wait_until(lambda: flowers_state(known, receipt) == "SUCCESS")
         up.send_signal(signal.SIGTERM)
         assert up.wait(40) == 0
 
-    with running("--data", kept) as (_, known):
-        assert anywhere("status", receipt, "--json").json["state"] == "done"
+    with running(terminal, "--data", kept) as (_, known):
+        assert terminal.run("status", receipt, "--json").json["state"] == "done"
         assert flowers_state(known, receipt) == "SUCCESS"
 
 
@@ -122,10 +115,12 @@ def flowers_state(known: dict[str, Any], receipt: str) -> object:
     return row.get("state")
 
 
-def test_a_configured_redis_and_workspace_are_used(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONELANE_INTERCOM_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "a-token")
-    with running(open_api=False) as (up, known):
+def test_a_configured_redis_and_workspace_are_used(
+    terminal: Terminal, valkey: Redis, valkey_url: str
+) -> None:
+    env = {"ONELANE_REDIS_URL": f"{valkey_url}/0", "ONELANE_INTERCOM_TOKEN": "a-token"}
+    env["ONELANE_INTERCOM_URL"] = "http://127.0.0.1:1"
+    with running(terminal, open_api=False, **env) as (up, known):
         assert (known["redis"], known["sandbox"]) == (None, None)
         started = sessions_of(up.pid)
         assert len(started) == 2
@@ -140,10 +135,10 @@ def test_a_configured_redis_and_workspace_are_used(onelane: Onelane, monkeypatch
             assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_a_port_that_is_taken(anywhere: Onelane, valkey_url: str) -> None:
+def test_a_port_that_is_taken(terminal: Terminal, valkey_url: str) -> None:
     port = valkey_url.rpartition(":")[2]
 
-    ended = anywhere("up", "--redis-port", port)
+    ended = terminal.run("up", "--redis-port", port)
 
     assert (ended.code, ended.err) == (
         1,

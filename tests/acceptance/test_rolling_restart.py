@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
 from redis import Redis
 
 from onelane import ContactQueue, LeadCapture, Receipt
+from onelane.keys import Keys
 from onelane_sandbox.client import SandboxControl
-from onelane_worker.cli import stack
-from onelane_worker.cli.processes import Child, Children
+from onelane_worker.cli import _local_stack as local
+from onelane_worker.cli._local_stack import LocalStack, Program
+
+from .processes import wait_until
 
 PEOPLE = 25
 GRACE_S = 20
@@ -24,8 +25,8 @@ GRACE_S = 20
 class Fleet:
     """Two workers on one broker."""
 
-    def __init__(self, children: Children, env: dict[str, str]) -> None:
-        self._children = children
+    def __init__(self, stack: LocalStack, env: dict[str, str]) -> None:
+        self._stack = stack
         self._env = env
         self._app = Celery("test", broker=env["ONELANE_REDIS_URL"], set_as_current=False)
         self._started = 0  # each has a name of its own: three of them run at once for a moment
@@ -42,20 +43,13 @@ class Fleet:
             codes.append(old.exit_code)
         return codes
 
-    def _start(self) -> Child:
+    def _start(self) -> Program:
         self._started += 1
-        command = stack.worker_command(4, "warning", f"w{self._started}@%h")
-        return self._children.start("Worker", command, self._env)
+        name = f"w{self._started}"
+        return local.start_worker(self._stack, self._env, "--name", f"{name}@%h", name=name)
 
     def _wait_for(self, count: int) -> None:
         wait_until(lambda: len(self._app.control.ping(timeout=0.5)) >= count, 40)
-
-
-def wait_until(true: Callable[[], Any], timeout_s: float) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -63,13 +57,15 @@ def fleet(valkey: Redis, valkey_url: str, onelane_sandbox: SandboxControl, tmp_p
     onelane_sandbox.reset()
     onelane_sandbox.lag(300)
     onelane_sandbox.fault("slow", seconds=0.04, times=1_000_000)
-    env = stack.without_onelane_settings() | {
-        "ONELANE_REDIS_URL": f"{valkey_url}/0",
-        "ONELANE_INTERCOM_URL": onelane_sandbox.url,
-        "ONELANE_INTERCOM_TOKEN": onelane_sandbox.token,
-    }
-    with Children(tmp_path, GRACE_S) as children:
-        yield Fleet(children, env)
+    env = local.environment(
+        REDIS_URL=f"{valkey_url}/0",
+        INTERCOM_URL=onelane_sandbox.url,
+        INTERCOM_TOKEN=onelane_sandbox.token,
+        CONCURRENCY=4,
+        FAILOVER_HOLD_S=0,
+    )
+    with LocalStack(tmp_path, GRACE_S) as stack:
+        yield Fleet(stack, env)
     onelane_sandbox.reset()
 
 
@@ -108,7 +104,8 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
     assert sorted(one["email"] for one in contacts) == sorted(people)
     assert {one["name"] for one in contacts} == {f"N{len(receipts) - PEOPLE}"}
     # and nobody was killed, or left a write behind that nobody had an answer to
-    assert not [key for key in valkey.scan_iter("onelane:*:intent:*") if valkey.hexists(key, "kills")]
-    lanes = [valkey.hgetall(key) for key in valkey.scan_iter("onelane:*:lane:*")]
+    prefix = Keys("main").prefix
+    assert not [key for key in valkey.scan_iter(f"{prefix}intent:*") if valkey.hexists(key, "kills")]
+    lanes = [valkey.hgetall(key) for key in valkey.scan_iter(f"{prefix}lane:*")]
     assert not [lane for lane in lanes if {"token", "open", "journal", "dirty"} & set(lane)]
-    assert list(valkey.scan_iter("onelane:*:queue:*")) == []
+    assert list(valkey.scan_iter(f"{prefix}queue:*")) == []
