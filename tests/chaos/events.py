@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from typing import Any
 from tests.checker.history import Span
 
 from onelane import keyspace
+from onelane_worker.cli._local_stack import Program, is_ready
 
 from .fleet import START_S, Fleet
-from .processes import Program
 from .recovery import Recovery, Scene, watch
 from .scale import LEASE_S, SETTLE_WINDOW_S
 
@@ -93,7 +94,7 @@ class Tormentor:
         first.start()
 
         def ready() -> float | None:
-            return ready_at or (time.time() if first.said("ready.") else None)
+            return ready_at or (time.time() if is_ready(first) else None)
 
         scene = Scene(self._fleet.direct, event, killed_at, ready, self._fleet.stages)
         self.toll.recoveries.append(watch(scene, RECOVERY_TIMEOUT_S))
@@ -112,9 +113,9 @@ class Tormentor:
         """One worker stands still for longer than a lease, and wakes without knowing."""
         victim = self._victim(self._fleet.workers)
         began = time.time()
-        victim.freeze()
+        victim.send(signal.SIGSTOP)
         time.sleep(LEASE_S + self._dice.uniform(0.2, 2.0))
-        victim.wake()
+        victim.send(signal.SIGCONT)
         self.toll.frozen.append(Span(began, time.time()))
 
     def _kill(self, sort: str, *victims: Program) -> None:

@@ -20,8 +20,9 @@ from redis import Redis
 
 from onelane import keyspace
 from onelane_sandbox.client import SandboxControl
+from onelane_worker.cli._local_stack import Program, is_ready
 
-from .processes import POLL_S, Program, Valkey, environment, wait_until
+from .processes import POLL_S, Valkey, python, wait_until
 from .proxy import Proxy
 from .scale import FAULTS, INDEX_LAG_S, LOST_LANE_REPLIES, SETTINGS, Scale
 from .worklist import ATTRIBUTES, Writer
@@ -76,18 +77,18 @@ class Fleet:
         )
         for number in range(self.scale.workers):
             self.workers.append(self._worker(number))
-            stack.callback(self.workers[-1].end)
+            stack.callback(self.workers[-1].stop)
             self.workers[-1].start()
         for worker in self.workers:
             self.await_ready(worker)
 
     def _start_sandbox(self, stack: ExitStack) -> str:
         code = _SANDBOX.format(lag=INDEX_LAG_S, seed=self._seed)
-        sandbox = Program("sandbox", ["-c", code], environment({}), self.folder / "sandbox.log")
-        stack.callback(sandbox.end)
+        sandbox = python("sandbox", ["-c", code], {}, self.folder / "sandbox.log")
+        stack.callback(sandbox.stop)
         sandbox.start()
-        wait_until(lambda: sandbox.said("serving"), START_S, "the sandbox serves")
-        [url] = re.findall(r"serving (\S+)", sandbox.log.read_text())
+        wait_until(lambda: "serving" in sandbox.text, START_S, "the sandbox serves")
+        [url] = re.findall(r"serving (\S+)", sandbox.text)
         return str(url)
 
     def _furnish(self) -> None:
@@ -109,11 +110,11 @@ class Fleet:
         }
         name = f"worker{number}"
         args = [*_WORKER, "--without-gossip", "--without-mingle", "-n", f"{name}@chaos"]
-        return Program(name, args, environment(settings), self.folder / f"{name}.log")
+        return python(name, args, settings, self.folder / f"{name}.log")
 
     def await_ready(self, worker: Program) -> float:
         """Wait until it consumes; returns when it was seen to."""
-        wait_until(lambda: worker.said("ready.") or not worker.running, START_S, f"{worker.name} is ready")
+        wait_until(lambda: is_ready(worker) or not worker.running, START_S, f"{worker.name} is ready")
         if not worker.running:
             raise RuntimeError(f"{worker.name} ended by itself, see {worker.log}")
         return time.time()
@@ -149,8 +150,8 @@ class Fleet:
             where = [str(path) for path in (worklist, journal, self._pace)]
             args = ["-m", "tests.chaos.producer", *where, str(self.began)]
             name, urls = f"producer{number}", {"REDIS_URL": self.redis_url, "BROKER_URL": self.broker_url}
-            program = Program(name, args, environment(urls), self.folder / f"{name}.log")
-            self._stack.callback(program.end)
+            program = python(name, args, urls, self.folder / f"{name}.log")
+            self._stack.callback(program.stop)
             program.start()
             self.producers.append(program)
 

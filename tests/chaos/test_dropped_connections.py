@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,11 +13,12 @@ import pytest
 from redis import Redis
 
 from onelane import ContactQueue, LeadCapture, QueueUnavailable
-from onelane.publisher import BROKER_TIMEOUT_S as PUBLISH_TIMEOUT_S
+from onelane.wakeup import BROKER_TIMEOUT_S as PUBLISH_TIMEOUT_S
 from onelane_sandbox.serve import RunningSandbox
-from onelane_worker.services import BROKER_TIMEOUT_S, HEALTH_CHECK_S
+from onelane_worker.celery_app import BROKER_TIMEOUT_S, HEALTH_CHECK_S
+from onelane_worker.cli._local_stack import is_ready
 
-from .processes import Program, environment, wait_until
+from .processes import python, wait_until
 from .proxy import Proxy
 
 START_S = 60.0
@@ -47,27 +49,16 @@ class Stand:
             "INTERCOM_URL": sandbox.url,
             "INTERCOM_TOKEN": "any",
             "STOP_GRACE_S": STOP_GRACE_S,
+            "FAILOVER_HOLD_S": 0,
         }
-        args = [
-            "-m",
-            "celery",
-            "-A",
-            "onelane_worker.app",
-            "worker",
-            "-P",
-            "threads",
-            "-c",
-            "4",
-            "-l",
-            "INFO",
-        ]
-        self.worker = Program("worker", args, environment(settings), folder / "worker.log")
-        stack.callback(self.worker.end)
+        args = ["-m", "celery", "-A", "onelane_worker.app", "worker", "-l", "INFO"]
+        self.worker = python("worker", args, settings, folder / "worker.log")
+        stack.callback(self.worker.stop)
         self.worker.start()
-        wait_until(lambda: self.worker.said("ready."), START_S, "the worker is ready")
+        wait_until(lambda: is_ready(self.worker), START_S, "the worker is ready")
 
     def busy(self, count: int = 4) -> None:
-        """Returns when so many turns are at work, each of them for a moment more."""
+        """Returns when so many lanes are at work, each of them for a moment more."""
         self.sandbox.fault("slow", seconds=SLOW_S, times=1000)
         self.queue.enqueue_many([LeadCapture(email=f"p{n}@example.test") for n in range(count)])
         wait_until(lambda: len(self.sandbox.requests()) >= count, START_S, "all are at work")
@@ -93,7 +84,7 @@ def test_a_producer_is_answered_in_time_though_the_broker_is_silent(stand: Stand
 
 def _stops_in_s(stand: Stand) -> float:
     began_s = time.monotonic()
-    stand.worker.ask_to_end()
+    stand.worker.send(signal.SIGTERM)
     wait_until(lambda: not stand.worker.running, 120, "the worker ends")
     return time.monotonic() - began_s
 

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     requests_per_10s: int = Field(1600, ge=1, description="Calls in any 10 s, all workers together")
     concurrency: int = Field(64, ge=1, description="Lanes that one worker process serves at the same time")
 
-    lease_s: float = Field(5, ge=1.5, description="Life of the per-address lock between two renewals (0.5 s)")
+    lease_s: float = Field(5, ge=1, description="Life of the per-address lock between two renewals (0.5 s)")
     max_hold_s: float = Field(120, gt=0, description="Longest time a lane is held without a pause")
     slice_s: float = Field(
         2, gt=0, description="After this a lane with more intents goes to the end of the line"

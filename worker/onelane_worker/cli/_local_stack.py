@@ -141,6 +141,7 @@ class Program:
         if self._process is None:
             return
         self.send(signal.SIGTERM)
+        self.send(signal.SIGCONT)  # one that is held still could not obey
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
