@@ -153,7 +153,7 @@ def submit(
 def withdraw(session: Session, intent_id: str, settings: QueueSettings) -> Exchange[bool]:
     """Withdraw a waiting intent; whether it is withdrawn now. Raises redis-py's errors and `OnelaneError`."""
     outcome = WITHDRAWN.model_dump_json(exclude_defaults=True)
-    lives_ms = (int(life_s * 1000) for life_s in (settings.status_ttl_s, settings.dedupe_ttl_s))
+    lives_ms = int(settings.status_ttl_s * 1000), int(settings.dedupe_ttl_s * 1000)
     [answer] = yield from session.run("withdraw", lambda _: [(intent_id, outcome, *lives_ms)])
     word = as_text(answer[0])
     if word == "gone":  # perhaps by this very call, whose first answer was lost
