@@ -1,139 +1,183 @@
-"""The scripts' answers as values. The word orders are those of the scripts' headers."""
+"""The scripts' answers as values. The orders of words are those of the scripts' headers."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
-from onelane.keyspace import QueueName
-from onelane.turns import Turn
-
-from onelane import display, identity
-from onelane_worker.lanes.model import (
-    Asked,
-    Gate,
+from onelane_worker.lanes.types import (
+    BreakerState,
+    BreakerView,
+    CheckpointWord,
+    Checkpointed,
+    Claimed,
+    ClaimWord,
+    Fenced,
     Grant,
     GrantedIntent,
-    Refusal,
-    Refused,
+    LaneError,
+    Lock,
+    NoWorkspace,
+    Rekeyed,
     Replayed,
-    ReplayStatus,
+    ReplayWord,
     Settled,
-    SettledStatus,
+    StillOpen,
+    Target,
+    Ticked,
+    WithdrawWord,
 )
 
-log = logging.getLogger(__name__)
-
-_GRANT_HEAD = 8
-_GRANT_INTENT = 7
-_TURN = 6
+_INTENT_WORDS: Final = 9
+_REFUSALS: Final[Mapping[str, type[LaneError]]] = {"no_workspace": NoWorkspace, "rekeyed": Rekeyed}
 
 
-def grant(lane: str, token: str, words: Sequence[str]) -> Grant:
-    """A grant of `_common.lua`."""
-    fence, now_ms, usable, open_write, commit, journal, belief, memory = words[:_GRANT_HEAD]
+def checked(words: Any) -> Any:
+    """The answer itself. Raises `NoWorkspace` and `Rekeyed`."""
+    refusal = _REFUSALS.get(words[0])
+    if refusal is not None:
+        raise refusal(words[0])
+    return words
+
+
+def owned(words: Any) -> Any:
+    """The answer of a step. Raises `Fenced` and `StillOpen`."""
+    match words:
+        case ["fenced" | "stale" as word, *_]:
+            raise Fenced(word)
+        case ["open", commit_until_ms, *_]:
+            raise StillOpen(int(commit_until_ms) or None)
+    return words
+
+
+def claimed(words: Sequence[Any]) -> Claimed:
+    word, now_ms, calls, wait_ms, epoch_ms, breaker, bulk, more, grants = words
+    return Claimed(
+        word=cast(ClaimWord, word),
+        grants=tuple(map(grant, grants)),
+        more=bool(int(more)),
+        calls=int(calls),
+        wait_ms=int(wait_ms),
+        epoch_ms=int(epoch_ms) or None,
+        breaker=cast(BreakerState, breaker),
+        bulk=cast(BreakerState, bulk),
+        now_ms=int(now_ms),
+    )
+
+
+def grant(words: Sequence[Any]) -> Grant:
+    (
+        lane, token, fence, now_ms, usable, open_write, commit, journal, registry, consent, error,
+        intents, locks, outdated, moved, target,
+    ) = words  # fmt: skip
     return Grant(
         lane=lane,
         token=token,
         fence=int(fence),
         now_ms=int(now_ms),
-        facts_usable=usable == "1",
+        intents=tuple(_intent(*group) for group in _groups(intents, _INTENT_WORDS)),
+        usable=usable == "1",
+        error=error or None,
+        registry=registry or None,
+        consent=consent or None,
+        journal=journal or None,
         open_write=open_write or None,
         commit_until_ms=int(commit) if commit else None,
-        journal=journal or None,
-        belief=belief or None,
-        memory=memory or None,
-        intents=tuple(_granted_intent(*group) for group in _groups(words[_GRANT_HEAD:], _GRANT_INTENT)),
+        locks=tuple(_lock(*lock) for lock in locks),
+        outdated=_moments(outdated),
+        moved=_moments(moved),
+        target=_target(*target) if target else None,
     )
 
 
-def _granted_intent(
-    id_: str, payload: str, accepted: str, attempts: str, kills: str, first: str, whole: str
+def _intent(
+    id_: str,
+    payload: str,
+    at: str,
+    attempts: str,
+    kills: str,
+    again: str,
+    whole: str,
+    burials: str,
+    bulk: str,
 ) -> GrantedIntent:
     return GrantedIntent(
         id=id_,
         payload=payload,
-        accepted_at_ms=int(accepted),
+        accepted_ms=int(at),
         attempts=int(attempts),
         kills=int(kills),
-        first_accepted_ms=int(first) if first else None,
+        again_ms=int(again) if again else None,
         whole=whole == "1",
+        burials=int(burials),
+        bulk=bulk == "1",
     )
 
 
-def refused(lane: str, words: Sequence[str]) -> Refused:
-    """A claim that was not granted."""
-    reason, at_ms, *gate = words
-    kept = Gate(id=gate[1], lane=lane, change=gate[0]) if gate else None
-    return Refused(cast(Refusal, reason), int(at_ms) or None, kept)
+def _lock(digest: str, pointer: str, versions: Sequence[str]) -> Lock:
+    return Lock(digest, pointer or None, dict(_pairs(versions)))
 
 
-def asked(words: Sequence[str]) -> Asked:
-    """The answer of gate_ask."""
+def _target(
+    lane: str, registry: str, consent: str, usable: str, outdated: Sequence[str], moved: Sequence[str]
+) -> Target:
+    return Target(lane, registry or None, consent or None, usable == "1", _moments(outdated), _moments(moved))
+
+
+def ticked(words: Sequence[Any]) -> Ticked:
+    _, ready, breaker, bulk, probe, more, lost = words
+    return Ticked(
+        lost=frozenset((lane, int(fence)) for lane, fence in _pairs(lost)),
+        ready=bool(int(ready)),
+        breaker=cast(BreakerState, breaker),
+        bulk=cast(BreakerState, bulk),
+        probe=bool(int(probe)),
+        more=bool(int(more)),
+    )
+
+
+def checkpointed(words: Sequence[Any]) -> Checkpointed:
     match words:
-        case ["open", usable, belief, memory]:
-            return Asked("open", None, usable == "1", belief or None, memory or None)
-        case ["busy", at_ms]:
-            return Asked("busy", int(float(at_ms)) or None)
-    return Asked("missing")
+        case [word, now_ms, commit, _]:
+            return Checkpointed(cast(CheckpointWord, word), int(now_ms), int(commit) or None)
+    return Checkpointed(cast(CheckpointWord, words[0]), 0)
 
 
-def left(lane: str, words: Sequence[str]) -> Turn | None:
-    """The turn to publish after a gate has gone, if one is."""
-    return _turn(lane, *words[1:]) if words[0] == "publish" else None
+def settled(words: Sequence[Any]) -> Settled:
+    word, calls, ready, *granted = words
+    return Settled(word, grant(granted[0]) if granted else None, int(calls), bool(int(ready)))
 
 
-def settled(held: Grant, words: Sequence[str]) -> Settled:
-    """The answer of settle and bury to the holder of `held`."""
-    status = cast(SettledStatus, words[0])
-    if status == "more":
-        return Settled(status, grant=grant(held.lane, held.token, words[1:]))
-    if status == "publish":
-        turn = _turn(held.lane, *words[1:])
-        return Settled(status, turn=turn) if turn else Settled("left")
-    return Settled(status)
+def replayed(words: Sequence[Any]) -> Replayed:
+    word, *wake = words
+    return Replayed(cast(ReplayWord, word), bool(wake and int(wake[0])))
 
 
-def replayed(lane: str, words: Sequence[str]) -> Replayed:
-    """The answer of replay."""
-    status = cast(ReplayStatus, words[0])
-    return Replayed(status, _turn(lane, *words[1:]) if len(words) > 1 else None)
+def withdrawn(word: str) -> WithdrawWord:
+    return cast(WithdrawWord, word)
 
 
-def turns(words: Sequence[str]) -> list[Turn]:
-    """The answer of due."""
-    found = (_turn(*group) for group in _groups(words, _TURN))
-    return [turn for turn in found if turn]
+def breaker(words: Sequence[Any]) -> BreakerView:
+    state, since_ms, next_ms, problem, sort, changed = words
+    view = cast(BreakerState, state)
+    return BreakerView(view, int(since_ms), int(next_ms), problem, sort, bool(int(changed)))
 
 
-def _turn(lane: str, seq: str, queue: str, head: str, attempts: str, payload: str) -> Turn | None:
-    try:
-        intent = json.loads(payload)
-        kind, who = str(intent["kind"]), display.mask(_address(intent["email"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # Cannot happen to what the SDK stored. The other lanes must not suffer from it.
-        log.error("lane %s: the payload of intent %s is unreadable; no turn is published", lane, head)
-        return None
-    return Turn(
-        lane=lane,
-        head=head,
-        kind=kind,
-        who=who,
-        queue=cast(QueueName, queue),
-        seq=int(seq),
-        retries=int(attempts),
-    )
+def breaker_view(values: Sequence[str | None]) -> BreakerView:
+    """From the fields state, since, next, problem, sort, streak of the record."""
+    state, since_ms, next_ms, problem, sort, streak = values
+    said = cast(BreakerState, state or ("streak" if streak else "closed"))
+    return BreakerView(said, int(since_ms or 0), int(next_ms or 0), problem or "", sort or "reads")
 
 
-def _address(email: str) -> str:
-    """As the SDK normalises it; an older SDK accepted some that today's refuses."""
-    try:
-        return identity.normalise_email(email)
-    except identity.InvalidAddress:
-        return email.strip()
+def _groups(words: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(words), length):
+        yield words[start : start + length]
 
 
-def _groups(words: Sequence[str], size: int) -> Iterator[Sequence[Any]]:
-    return (words[start : start + size] for start in range(0, len(words), size))
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return zip(words[::2], words[1::2], strict=True)
+
+
+def _moments(words: Sequence[str]) -> dict[str, int]:
+    return {name: int(at_ms) for name, at_ms in _pairs(words)}

@@ -84,6 +84,12 @@ class LaneSettings:
     """Grace + HTTP time-out + tail: how long a recorded write may still commit."""
     failover_hold_ms: int = 31_000
     """In a new epoch nothing is granted for this long; 0: Redis cannot lose what it has acknowledged."""
+    new_redis: bool = False
+    """This Redis was made for this start, so a first epoch can have lost nothing and begins without a hold. A
+    process may say so of the first workspace that it opens only: if Redis is emptied later, writes of before
+    may still be under way."""
+    max_hold_ms: int = 120_000
+    """Nobody goes on with a lane under the same lease for longer."""
     settle_window_ms: int = 600_000
     registry_ttl_ms: int = 900_000
     consent_ttl_ms: int = 30 * DAY_MS
@@ -91,9 +97,6 @@ class LaneSettings:
     status_ttl_ms: int = 7 * DAY_MS
     unchanged_ttl_ms: int = 3_600_000
     dedupe_ttl_ms: int = DAY_MS
-    idle_ttl_ms: int = DAY_MS
-    """Life of an empty lane's hash; never shorter than the registry's."""
-    block_ms: int = 300_000
     fold_max: int = 50
     batch_bytes: int = 65_536
     schema: int = 3

@@ -1,0 +1,436 @@
+-- _grant: how a lane is granted, kept and released. The loader puts this file, behind _clock, _lanes and the table
+-- `settings` (LaneSettings), in front of every script of the worker.
+
+local SUSPECT_ALONE = 2  -- a head with this many kills is granted alone, and is its engine's only suspect
+local LEVEL = 0.02  -- of the calls that Intercom allows in ten seconds: how many the bucket holds …
+local REFILL = 0.93  -- … and how many flow into it in ten seconds
+local BUCKET_TTL_MS = 60000
+local KEPT_EXT_MS = math.max(settings.version_ttl_ms, settings.max_hold_ms + settings.commit_ms)
+local CHECK_KIND, CHECK_SCHEMA = 'settle_check', '2'
+
+-- The key lives at least this long.
+local function live(name, ttl_ms)
+  if redis.call('PTTL', name) < ttl_ms then redis.call('PEXPIRE', name, text(ttl_ms)) end
+end
+
+-- Is the lane leased under this fence still?
+local function is_leased(lane, fence)
+  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence', 'until')
+  return l[1] and l[2] == fence and tonumber(l[3]) > now
+end
+
+-- ── may anything be granted: epoch, breakers, rate budget ──
+
+local epoch_ms, hold_until  -- since when this server is on record; 0: nothing can have been lost
+
+-- Another server than the one on record, or none, begins an epoch.
+local function look_at_server()
+  local known = redis.call('HMGET', prefix .. 'epoch', 'server', 'since', 'resumed')
+  local here = server()
+  if known[1] ~= here then
+    local first = not known[1] and settings.new_redis == 1
+    known = { here, first and '0' or text(now), false }
+    redis.call('HSET', prefix .. 'epoch', 'server', here, 'since', known[2])
+    redis.call('HDEL', prefix .. 'epoch', 'resumed')
+  end
+  epoch_ms = tonumber(known[2])
+  hold_until = (epoch_ms == 0 or known[3]) and 0 or epoch_ms + settings.failover_hold_ms
+end
+
+local function in_hold() return now < hold_until end
+
+-- closed | streak | half | open | paused
+local function breaker_state(name)
+  local b = redis.call('HMGET', prefix .. name, 'state', 'streak')
+  return b[1] or b[2] and 'streak' or 'closed'
+end
+
+local function bulk_state()
+  return settings.bulk_rejections == 0 and 'closed' or breaker_state('breaker:bulk')
+end
+
+local function stands_still(state) return state == 'open' or state == 'paused' or in_hold() end
+
+local bucket = { most = math.max(1, LEVEL * settings.requests_per_10s) }
+bucket.per_ms = REFILL * settings.requests_per_10s / 10000
+
+local function load_bucket()
+  local b = redis.call('HMGET', prefix .. 'bucket', 'level', 'at', 'until')
+  local level, at = tonumber(b[1] or bucket.most), tonumber(b[2] or now)
+  bucket.level = math.min(bucket.most, level + math.max(0, now - at) * bucket.per_ms)
+  bucket.muted_until = tonumber(b[3] or '0')
+end
+
+local function store_bucket()
+  redis.call('HSET', prefix .. 'bucket', 'level', string.format('%.6f', bucket.level), 'at', text(now))
+  redis.call('PEXPIRE', prefix .. 'bucket', text(math.max(BUCKET_TTL_MS, bucket.muted_until - now + 1)))
+end
+
+-- Calls that can be had now.
+local function calls_left() return now < bucket.muted_until and 0 or math.floor(bucket.level) end
+
+-- What is left is kept for interactive intents. `spoken_for`: calls that are as good as taken.
+local function is_low(spoken_for) return bucket.level - spoken_for <= bucket.most / 2 end
+
+-- How long until the bucket holds so many, ms.
+local function wait_for_calls(level)
+  return math.max(bucket.muted_until - now, (level - bucket.level) / bucket.per_ms, 0) + 1
+end
+
+-- ── external ids ──
+
+-- Does a lane other than this one hold it now? nil, or when its hold ends at the latest (ms).
+local function held_until(ext, lane)
+  local x = redis.call('HMGET', key('ext', ext), 'lane', 'until')
+  if not x[1] or x[1] == lane then return nil end
+  local ends = tonumber(x[2] or '0')
+  local l = redis.call('HMGET', key('lane', x[1]), 'token', 'until', 'exts')
+  if l[1] and string.find(l[3] or '', ext, 1, true) then ends = math.max(ends, tonumber(l[2])) end
+  return ends > now and ends or nil
+end
+
+local function wake_waiter(ext)
+  if not held_until(ext, '') then wake_first_waiter(ext) end
+end
+
+local function words_of(line)
+  local words = {}
+  for word in string.gmatch(line or '', '%S+') do words[#words + 1] = word end
+  return words
+end
+
+-- The lane gives back the external ids that it holds, but for those in `kept` (a line of digests).
+local function give_back(lane, kept)
+  local held = words_of(redis.call('HGET', key('lane', lane), 'exts'))
+  if #held == 0 then return end
+  if kept == '' then
+    redis.call('HDEL', key('lane', lane), 'exts')
+  else
+    redis.call('HSET', key('lane', lane), 'exts', kept)
+  end
+  for _, ext in ipairs(held) do
+    if not string.find(kept, ext, 1, true) and redis.call('HGET', key('ext', ext), 'lane') == lane then
+      redis.call('HDEL', key('ext', ext), 'lane', 'until')
+      wake_waiter(ext)
+    end
+  end
+end
+
+local function lock(ext, lane)
+  local hash = key('ext', ext)
+  if tonumber(redis.call('HGET', hash, 'until') or '0') <= now then redis.call('HDEL', hash, 'until') end
+  redis.call('HSET', hash, 'lane', lane)
+  live(hash, KEPT_EXT_MS)
+  redis.call('ZREM', key('wait', ext), lane)
+end
+
+-- The lane stands in line for an external id; who waited before keeps its place. The first in line also looks when the
+-- lock ends by itself.
+local function wait_for_ext(lane, ext, ends)
+  local line = key('wait', ext)
+  local place_in_line = redis.call('ZSCORE', line, lane)
+  if not place_in_line then
+    place_in_line = next_order()
+    redis.call('ZADD', line, place_in_line, lane)
+  end
+  redis.call('HSET', key('lane', lane), 'waits', 'x:' .. ext)
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. place_in_line, 'LIMIT', 0, 100)) do
+    if is_ready(other) or redis.call('HGET', key('lane', other), 'waits') == 'x:' .. ext then
+      return park(lane, now + BLOCKED_MS)
+    end
+  end
+  park(lane, ends + 1000)
+end
+
+-- ── what a grant tells ──
+
+-- What others did to the contacts that a lane knows: {contact, ms, …} of outdated facts, and of moves away.
+local function marks_of(lane)
+  local outdated, moved = {}, {}
+  for _, contact in ipairs(words_of(redis.call('HGET', key('lane', lane), 'about'))) do
+    local c = redis.call('HMGET', key('contact', contact), 'writer', 'wrote', 'others', 'home', 'moved')
+    local at = tonumber((c[1] == lane and c[3] or c[1] ~= lane and c[2]) or '0')
+    if c[5] and c[4] ~= lane then
+      moved[#moved + 1], moved[#moved + 2] = contact, c[5]
+      at = math.max(at, tonumber(c[5]))
+    end
+    if at > 0 then outdated[#outdated + 1], outdated[#outdated + 2] = contact, text(at) end
+  end
+  return outdated, moved
+end
+
+local function lock_told(ext)
+  local fields, versions, x = redis.call('HGETALL', key('ext', ext)), {}, {}
+  for i = 1, #fields, 2 do
+    x[fields[i]] = fields[i + 1]
+    local source = string.match(fields[i], '^v:(.*)$')
+    if source then versions[#versions + 1], versions[#versions + 2] = source, fields[i + 1] end
+  end
+  local fresh = tonumber(x.pointer_until or '0') > now
+  return { ext, fresh and x.pointer or '', versions }
+end
+
+local function target_told(lane)
+  if not lane then return {} end
+  local outdated, moved = marks_of(lane)
+  return {
+    lane, redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '',
+    redis.call('HEXISTS', key('lane', lane), 'dirty') == 1 and '0' or '1', outdated, moved,
+  }
+end
+
+-- {lane, token, fence, now, usable, open write, commit, journal, registry, consent, the head's error,
+--  {id, payload, at, attempts, kills, again, whole, burials, bulk, …}, {{external id, pointer, {source, version, …}}, …},
+--  {contact, ms of what outdated it, …}, {contact, ms when it moved away, …}, of a change
+--  {lane, registry, consent, usable, outdated, moved}}; '' is nothing
+local function grant(lane)
+  local l = redis.call('HMGET', key('lane', lane),
+    'token', 'fence', 'usable', 'open', 'commit', 'journal', 'batch', 'exts')
+  local intents, error, target = {}, '', nil
+  for n, id in ipairs(redis.call('LRANGE', key('queue', lane), 0, tonumber(l[7]) - 1)) do
+    local i = redis.call('HMGET', key('intent', id), 'payload', 'at', 'attempts', 'kills', 'again', 'whole', 'burials',
+      'bulk', 'error', 'target')
+    if n == 1 then error, target = i[9] or '', i[10] end
+    for _, word in ipairs({ id, i[1], i[2], i[3] or '0', i[4] or '0', i[5] or '', i[6] or '0', i[7] or '0', i[8] or '0' })
+    do intents[#intents + 1] = word end
+  end
+  local locks = {}
+  for n, ext in ipairs(words_of(l[8])) do locks[n] = lock_told(ext) end
+  local outdated, moved = marks_of(lane)
+  return {
+    lane, l[1], l[2], text(now), l[3] or '0', l[4] or '', l[5] or '', l[6] or '',
+    redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '', error,
+    intents, locks, outdated, moved, target_told(target),
+  }
+end
+
+-- ── granting ──
+
+local function lease(lane)
+  local ends = text(now + settings.lease_ms)
+  redis.call('HSET', key('lane', lane), 'until', ends)
+  redis.call('ZADD', DUE, ends, lane)
+end
+
+local function release(lane) redis.call('HDEL', key('lane', lane), 'token', 'until', 'batch', 'seen', 'usable') end
+
+-- How many intents from the head on may be worked on together. What folds of them is the planner's to say.
+local function batch_size(queue, kills, target)
+  if kills >= SUSPECT_ALONE or target then return 1 end
+  local bytes = 0
+  local ids = redis.call('LRANGE', queue, 0, settings.fold_max - 1)
+  for n, id in ipairs(ids) do
+    if change_of(id) then return n - 1 end
+    local i = redis.call('HMGET', key('intent', id), 'schema', 'payload')
+    bytes = bytes + string.len(i[2])
+    if n > 1 and (bytes > settings.batch_bytes or tonumber(i[1] or '1') > settings.schema) then return n - 1 end
+  end
+  return #ids
+end
+
+-- A settle check that is due becomes an intent of the empty lane.
+local function begin_check(lane)
+  local hash = key('lane', lane)
+  local check = redis.call('HMGET', hash, 'check_id', 'check')
+  redis.call('HSET', key('intent', check[1]), 'payload', check[2], 'kind', CHECK_KIND, 'lane', lane, 'at', text(now),
+    'bulk', '1', 'schema', CHECK_SCHEMA)
+  redis.call('HDEL', hash, 'check_id', 'check', 'check_at')
+  redis.call('PERSIST', hash)
+  come(lane, check[1])
+  unready(lane)
+  return check[1]
+end
+
+-- What the head has to wait for: {newer}, {ext, digest, when its lock ends}, {lane, name}; nil: nothing.
+local function obstacle(lane, head)
+  local i = redis.call('HMGET', key('intent', head), 'schema', 'target')
+  if tonumber(i[1] or '1') > settings.schema then return { 'newer' } end
+  for _, ext in ipairs(exts_of(head)) do
+    local ends = held_until(ext, lane)
+    if ends then return { 'ext', ext, ends } end
+  end
+  if i[2] and redis.call('LINDEX', key('queue', i[2]), 0) ~= '~' .. head then return { 'lane', i[2] } end
+end
+
+-- The lane is not granted: whoever waited behind it for an external id may go on.
+local function step_aside(lane, head)
+  release(lane)
+  give_back(lane, '')
+  if head and not change_of(head) then
+    for _, ext in ipairs(exts_of(head)) do wake_waiter(ext) end
+  end
+end
+
+local function wait_for(lane, what)
+  if what[1] == 'newer' then
+    park(lane, now + settings.newer_ms)
+  elseif what[1] == 'ext' then
+    wait_for_ext(lane, what[2], what[3])
+  else
+    wait_for_lane(lane, what[2])
+  end
+end
+
+-- The lease begins (`token`), or goes on (nil) with the next batch.
+local function begin_batch(lane, head, token)
+  local hash, queue, record = key('lane', lane), key('queue', lane), key('intent', head)
+  local l = redis.call('HMGET', hash, 'fence', 'dirty', 'served')
+  local i = redis.call('HMGET', record, 'kills', 'target')
+  local exts = exts_of(head)
+  give_back(lane, table.concat(exts, ' '))
+  for _, ext in ipairs(exts) do lock(ext, lane) end
+  if #exts > 0 then redis.call('HSET', hash, 'exts', table.concat(exts, ' ')) end
+  if token then
+    local fence = text(math.max(tonumber(l[1] or '0') + 1, now_us))
+    redis.call('HSET', hash, 'token', token, 'fence', fence, 'usable', l[2] and '0' or '1')
+  elseif l[2] then
+    redis.call('HSET', hash, 'usable', '0')
+  end
+  local batch = batch_size(queue, tonumber(i[1] or '0'), i[2])
+  redis.call('HSET', hash, 'dirty', '1', 'batch', text(batch), 'seen', redis.call('LLEN', queue),
+    'served', text(math.max(tonumber(l[3] or '0'), batch)))
+  redis.call('HDEL', hash, 'yields')
+  redis.call('PERSIST', hash)
+  redis.call('HINCRBY', record, 'attempts', 1)
+  redis.call('HSET', record, 'state', 'working')
+  redis.call('HDEL', record, 'next')
+  lease(lane)
+end
+
+-- Grant a lane that was taken out of the ready sets (to `token`), or that its holder goes on with (nil); or park it
+-- where it belongs. Returns whether it was granted.
+local function offer(lane, token)
+  local l = redis.call('HMGET', key('lane', lane), 'commit', 'check_at')
+  local head = redis.call('LINDEX', key('queue', lane), 0)
+  if not head and token and tonumber(l[2] or math.huge) <= now then head = begin_check(lane) end
+  if not head or change_of(head) then
+    step_aside(lane, head)
+    place(lane)
+    return false
+  end
+  if token and tonumber(l[1] or '0') > now then
+    park(lane, tonumber(l[1]))
+    return false
+  end
+  local what = obstacle(lane, head)
+  if what then
+    step_aside(lane, head)
+    wait_for(lane, what)
+    return false
+  end
+  begin_batch(lane, head, token)
+  return true
+end
+
+-- ── steps under a lease: ARGV[2] lane, ARGV[3] token, ARGV[4] fence, ARGV[5] number of the step ──
+
+local function owns(lane)
+  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
+  return l[1] == ARGV[3] and l[2] == ARGV[4]
+end
+
+local function any_ready() return redis.call('EXISTS', READY.interactive, READY.bulk, READY.suspect) > 0 and 1 or 0 end
+
+-- The answer of a step, from the words that are remembered of it. A grant is told to the owner only.
+local function told(words)
+  if words[1] == 'more' then
+    if not owns(ARGV[2]) then return { 'left', 0, any_ready() } end
+    return { 'more', tonumber(words[2]), any_ready(), grant(ARGV[2]) }
+  end
+  if words[1] == 'left' then return { 'left', 0, any_ready() } end
+  if words[1] == 'ok' then words[#words + 1] = any_ready() end
+  return words
+end
+
+-- nil: this step is to be done. Else its answer: it was done before, or is overtaken, or the lane is not the caller's.
+local function answered()
+  local l = redis.call('HMGET', key('lane', ARGV[2]), 'stepfence', 'step', 'answer')
+  if l[1] == ARGV[4] then
+    if l[2] == ARGV[5] then return told(words_of(l[3])) end
+    if tonumber(ARGV[5]) < tonumber(l[2]) then return { 'stale' } end
+  end
+  if not owns(ARGV[2]) then return { 'fenced' } end
+end
+
+local function answer(...)
+  local words = { ... }
+  redis.call('HSET', key('lane', ARGV[2]), 'stepfence', ARGV[4], 'step', ARGV[5], 'answer', table.concat(words, ' '))
+  return told(words)
+end
+
+-- May the lease go on with the next batch? `in_hand`: calls that the engine has; '' if it does not want more.
+local function may_go_on(lane, in_hand)
+  if in_hand == '' then return false end
+  look_at_server()
+  local head = redis.call('LINDEX', key('queue', lane), 0)
+  if not head or change_of(head) or now >= tonumber(ARGV[4]) / 1000 + settings.max_hold_ms then return false end
+  local state, class = breaker_state('breaker'), class_of(lane)
+  if class == 'suspect' or stands_still(state) or state == 'half' then return false end
+  load_bucket()
+  if class == 'bulk' and (is_low(0) or bulk_state() == 'open') then return false end
+  return tonumber(in_hand) > 0 or calls_left() > 0
+end
+
+-- Intents have ended: the same lease goes on, or the lane is released. Returns the words of the answer.
+local function go_on(lane, in_hand)
+  if may_go_on(lane, in_hand) then
+    if not offer(lane, nil) then return 'left' end
+    if tonumber(in_hand) > 0 then return 'more', '0' end
+    bucket.level = bucket.level - 1
+    store_bucket()
+    return 'more', '1'
+  end
+  release(lane)
+  give_back(lane, '')
+  place(lane)
+  return 'left'
+end
+
+-- ── what a step stores; a part is `keep`, `clear` or JSON ──
+
+local function put_field(hash, name, part)
+  if part == 'clear' then
+    redis.call('HDEL', hash, name)
+  elseif part ~= 'keep' then
+    redis.call('HSET', hash, name, part)
+  end
+end
+
+local function put_key(name, part, ttl_ms)
+  if part == 'clear' then
+    redis.call('DEL', name)
+  elseif part ~= 'keep' then
+    redis.call('SET', name, part, 'PX', text(ttl_ms))
+  end
+end
+
+-- The lane knows a contact that lives at another address: an erasure of it must find this lane.
+local function note_known(lane, contact)
+  redis.call('HSET', key('contact', contact), 'at:' .. lane, text(now))
+  live(key('contact', contact), settings.registry_ttl_ms + settings.commit_ms)
+end
+
+-- `about`: the contacts in the entry; `elsewhere`: those that live at another address (lines of digests).
+local function put_registry(lane, part, about, elsewhere)
+  if part == 'keep' then return end
+  put_key(key('registry', lane), part, settings.registry_ttl_ms)
+  put_field(key('lane', lane), 'about', about == '' and 'clear' or about)
+  for _, contact in ipairs(words_of(elsewhere)) do note_known(lane, contact) end
+end
+
+local function put_consent(lane, part) put_key(key('consent', lane), part, settings.consent_ttl_ms) end
+
+local function put_timeline(lane, events)
+  if #events == 0 then return end
+  local timeline = key('timeline', lane)
+  redis.call('RPUSH', timeline, unpack(events))
+  redis.call('LTRIM', timeline, -settings.timeline_max, -1)
+  redis.call('PEXPIRE', timeline, text(settings.status_ttl_ms))
+end
+
+-- The head, or the next behind it, has ended.
+local function serve(lane, id, state, outcome)
+  go(lane, id, state, outcome, text(settings.dedupe_ttl_ms))
+  count(lane, 'served', -1)
+end
+

@@ -1,0 +1,29 @@
+-- replay: a dead letter goes to the tail of its lane once more, under its own id.
+--
+-- Input    2 intent id   3 number of the burial that the operator saw   4 nothing is to be left out of it 1 | 0
+--          5 event of the timeline, or ''
+-- Answers  {accepted, send a wake-up 1 | 0} | {gone} | {lane_full} | {queue_full} | {erasing}
+--
+-- Law      The letter leaves the dead and stands in its lane at once, of a change with a new marker. Repeated, the call
+--          changes nothing. When it was first accepted stays on record; its attempts and kills begin anew. Not while an
+--          erasure waits in its lane: the letter is older, and would make the person anew.
+
+local id, burial = ARGV[2], ARGV[3]
+local record = key('intent', id)
+local i = redis.call('HMGET', record, 'state', 'lane', 'burials', 'replayed', 'target', 'dedupe')
+local lane = i[2]
+if i[3] ~= burial then return { 'gone' } end
+if i[1] ~= 'dead' then return i[4] == burial and { 'accepted', 0 } or { 'gone' } end
+if redis.call('HEXISTS', key('lane', lane), 'erasing') == 1 then return { 'erasing' } end
+if is_full(lane, settings.lane_max) or i[5] and is_full(i[5], settings.lane_max) then return { 'lane_full' } end
+if waiting() >= settings.queue_max then return { 'queue_full' } end
+
+redis.call('ZREM', DEAD, id)
+redis.call('SREM', key('letters', lane), id)
+redis.call('HDEL', record, 'state', 'outcome', 'ended', 'error', 'attempts', 'kills', 'next', 'whole')
+redis.call('HSET', record, 'again', text(now), 'replayed', burial)
+if ARGV[4] == '1' then redis.call('HSET', record, 'whole', '1') end
+local holder = i[6] and redis.call('GET', key('dedupe', i[6]))
+if holder and string.match(holder, '^[^:]*') == id then redis.call('PERSIST', key('dedupe', i[6])) end
+if ARGV[5] ~= '' then put_timeline(lane, { ARGV[5] }) end
+return { 'accepted', wake(come(lane, id), settings.wake_max) }
