@@ -173,8 +173,8 @@ class Laws:
             assert ends_in_ms == NO_END or not self._must_stay(key), f"{key} has a time to live"
 
     def _may_stay(self, key: str) -> bool:
-        word, _, name = key.partition(":")
-        if word in ("breaker", "breaker:bulk"):
+        word = key.partition(":")[0]
+        if word == "breaker":
             return "state" in self.dump.all[key]
         return word in PERMANENT | WHILE_NOT_EMPTY or self._must_stay(key)
 

@@ -1,4 +1,4 @@
-"""Lanes on a Redis whose clock the test turns. After every script the laws are checked, and it is run again."""
+"""Lanes on a Redis whose clock the test turns. After each script the laws are checked, and it runs again."""
 
 from __future__ import annotations
 

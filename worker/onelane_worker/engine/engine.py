@@ -173,7 +173,6 @@ class Engine:
             suspects=self._suspects(),
             wakes=wakes,
             in_hand=self.budget.in_hand(),
-            epoch_ms=self.epoch_ms,
         )
         self.epoch_ms = claimed.epoch_ms
         self.breaker.heard(claimed.breaker, claimed.bulk)

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 from onelane_worker.lanes.types import (
     BreakerState,
     BreakerView,
-    CheckpointWord,
     Checkpointed,
+    CheckpointWord,
     Claimed,
     ClaimWord,
     Fenced,
