@@ -1,7 +1,7 @@
 """`python -m bench.planner [--profile CASE]`: CPU time of the planner alone, without Redis and HTTP.
 
-A case is one claim of a lane: texts as Redis holds them are read, the intents are folded and planned until the
-desired state holds (Intercom's replies are ready-made), and what is to be stored is written as text."""
+A case is one claim of a lane: texts as Redis holds them are read, the intents are folded and planned until
+the desired state holds (Intercom's replies are ready-made), and what is to be stored is written as text."""
 
 from __future__ import annotations
 

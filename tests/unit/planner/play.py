@@ -21,6 +21,7 @@ from onelane_worker.engine.codec import entry_of, journal_json, memory_of, to_st
 from onelane_worker.intercom.wire import to_reply, to_request
 from onelane_worker.planner import operations as op
 from onelane_worker.planner import retry_policy as hd
+from onelane_worker.planner.absorb import absorb
 from onelane_worker.planner.fold import (
     Accepted,
     DesiredState,
@@ -31,7 +32,7 @@ from onelane_worker.planner.fold import (
     remembered,
 )
 from onelane_worker.planner.intent_rights import AnyIntent
-from onelane_worker.planner.knowledge import Knowledge, absorb, ended, recall, record
+from onelane_worker.planner.knowledge import Knowledge, ended, recall, record
 from onelane_worker.planner.outcomes import outcomes, rejected, superseded
 from onelane_worker.planner.planner import Finish, Reject, Retry, Skip, Verdict, Wait, plan
 from onelane_worker.planner.policy import Policy

@@ -15,7 +15,8 @@ from onelane.intents import (
 )
 from onelane_worker.engine.codec import entry_of, to_store
 from onelane_worker.planner import operations as op
-from onelane_worker.planner.knowledge import Knowledge, absorb, recall, record
+from onelane_worker.planner.absorb import absorb
+from onelane_worker.planner.knowledge import Knowledge, recall, record
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import Contact, RegistryEntry, Tombstone
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelane_worker.planner import operations as op
+from onelane_worker.planner.absorb import absorb
 from onelane_worker.planner.fold import Accepted, Superseded, fold
 from onelane_worker.planner.intent_rights import AnyIntent
-from onelane_worker.planner.knowledge import Knowledge, absorb, recall
+from onelane_worker.planner.knowledge import Knowledge, recall
 from onelane_worker.planner.planner import Finish, Reject, Retry, Skip, Wait, plan
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import ConsentMemory, Facts, Journal, RegistryEntry

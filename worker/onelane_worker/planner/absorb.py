@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from onelane.email_address import InvalidAddress, normalise_email
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.diff import acknowledged
+from onelane_worker.planner.knowledge import Clash, Knowledge
 from onelane_worker.planner.registry import Contact, Facts, Journal, Tombstone, flatten
-from onelane_worker.planner.state import Clash, Knowledge
 
 CLOCK_SKEW_MS = 5_000
 """How far Intercom's `created_at` may lie before our own time of sending and still mean this create."""
@@ -127,7 +127,7 @@ def _answered_by_another(know: Knowledge, operation: op.Operation, answered: str
     if asked == answered:
         return know
     know = replace(know, named=know.named | {answered})
-    return know.bury(asked, Tombstone(why="merged", into=answered, at_ms=sent_ms))
+    return know.with_tombstone(asked, Tombstone(why="merged", into=answered, at_ms=sent_ms))
 
 
 def _changed(know: Knowledge, before: Contact | None, facts: Facts) -> Knowledge:
@@ -145,7 +145,7 @@ def _merged(know: Knowledge, lead: str, user: str, sent_ms: int) -> Knowledge:
     sent = {contact_id: paths for contact_id, paths in know.sent.items() if contact_id != user}
     know = replace(know, sent=sent).with_attached(user, None).wrote(user)
     know = know.did(merged=(*know.log.merged, lead))
-    return know.bury(lead, Tombstone(why="merged", into=user, at_ms=sent_ms))
+    return know.with_tombstone(lead, Tombstone(why="merged", into=user, at_ms=sent_ms))
 
 
 def _judged(know: Knowledge, facts: Facts) -> tuple[Knowledge, int | None]:
@@ -173,7 +173,7 @@ def _concluded(know: Knowledge) -> Knowledge:
     pending = know.journal
     if pending is None or pending.guarded or know.search_ms is None:
         return know
-    unread = any(not known.confirmed and known.email == know.email for known in know.contacts.values())
+    unread = any(not contact.confirmed and contact.email == know.email for contact in know.contacts.values())
     if unread or know.search_ms < pending.open_until_ms + know.settle_window_ms:
         return know
     return replace(know, journal=None)
@@ -189,19 +189,21 @@ def _listed(know: Knowledge, reply: op.Listed) -> Knowledge:
 
 
 def _sighted(know: Knowledge, hit: op.Candidate, started_ms: int) -> Knowledge:
-    known, stone = know.contacts.get(hit.id), know.tombstones.get(hit.id)
-    if known is not None and known.lost_ms is None:
-        if known.email is None:  # an external id's pointer: its address is only seen now, so it is read first
+    contact, stone = know.contacts.get(hit.id), know.tombstones.get(hit.id)
+    if contact is not None and contact.lost_ms is None:
+        if (
+            contact.email is None
+        ):  # an external id's pointer: its address is only seen now, so it is read first
             know = know.update_contact(hit.id, email=_normalised(hit.email), confirmed=False)
         return know.update_contact(hit.id, resolved_ms=started_ms)
     if stone is not None and stone.why in ("merged", "deleted"):
         return know
-    gone_ms = known.lost_ms if known is not None else stone.at_ms if stone is not None else None
+    gone_ms = contact.lost_ms if contact is not None else stone.at_ms if stone is not None else None
     if gone_ms is not None:
         if started_ms - gone_ms < know.settle_window_ms:
             return know
         # Shown for longer than the index can lag: it may have been brought back, so it is read again.
-        know = know.bury(hit.id, Tombstone(why="gone", at_ms=gone_ms))
+        know = know.with_tombstone(hit.id, Tombstone(why="gone", at_ms=gone_ms))
     return know.with_contact(
         Contact(
             id=hit.id,
@@ -248,11 +250,11 @@ def _gone(know: Knowledge, operation: op.Operation, reply: op.Gone, sent_ms: int
             know = replace(know, gone_count=know.gone_count + 1)
             if reply.merged_into is not None:
                 return _survived(know, contact_id, reply.merged_into, sent_ms)
-            known = know.contacts.get(contact_id)
-            was_there = known is not None and (known.confirmed or known.is_ours)
-            if known is None or not was_there or known.lost_ms is not None:
-                at_ms = known.lost_ms if known and known.lost_ms is not None else sent_ms
-                return know.bury(contact_id, Tombstone(why="gone", at_ms=at_ms))
+            contact = know.contacts.get(contact_id)
+            was_there = contact is not None and (contact.confirmed or contact.is_ours)
+            if contact is None or not was_there or contact.lost_ms is not None:
+                at_ms = contact.lost_ms if contact and contact.lost_ms is not None else sent_ms
+                return know.with_tombstone(contact_id, Tombstone(why="gone", at_ms=at_ms))
             return know.update_contact(contact_id, lost_ms=sent_ms, facts=None, confirmed=True)
     return know
 
@@ -268,7 +270,7 @@ def _not_found(know: Knowledge, external_id: str, sent_ms: int) -> Knowledge:
 
 def _survived(know: Knowledge, contact_id: str, heir: str, sent_ms: int) -> Knowledge:
     """API 2.16 and later name who lives on. Evidence: published spec."""
-    know = know.bury(contact_id, Tombstone(why="merged", into=heir, at_ms=sent_ms))
+    know = know.with_tombstone(contact_id, Tombstone(why="merged", into=heir, at_ms=sent_ms))
     if heir in know.contacts or heir in know.tombstones:
         return know
     know = replace(know, named=know.named | {heir})
@@ -303,11 +305,11 @@ def _held(know: Knowledge, clash: Clash, sent_ms: int) -> Knowledge:
     holder = clash.contact_id
     if holder is None:
         return replace(know, missed_ms=know.missed_ms or sent_ms)
-    known = know.contacts.get(holder)
+    contact = know.contacts.get(holder)
     if clash.archived:
-        return know if known is None else know.update_contact(holder, lost_ms=sent_ms, facts=None)
+        return know if contact is None else know.update_contact(holder, lost_ms=sent_ms, facts=None)
     know = replace(know, named=know.named | {holder})
-    if known is not None and known.confirmed and known.lost_ms is None:
+    if contact is not None and contact.confirmed and contact.lost_ms is None:
         return know
     # Only users clash. If no external id was sent, the address did it, and that settles who it is (R24).
     by_address = isinstance(clash.operation, op.Create) and "external_id" not in clash.operation.body
@@ -317,14 +319,14 @@ def _held(know: Knowledge, clash: Clash, sent_ms: int) -> Knowledge:
 
 def _replaced(know: Knowledge, contact_id: str, reply: op.Conflict, sent_ms: int) -> Knowledge:
     """An archived contact cannot come back: a live one has taken its external id. (Unverified.)"""
-    known = know.contacts.get(contact_id)
+    contact = know.contacts.get(contact_id)
     problem = op.Problem("refused", 409, "conflict", "another contact has taken its external id")
     know = replace(know, unrestorable={**know.unrestorable, contact_id: problem})
-    know = know.bury(contact_id, Tombstone(why="gone", at_ms=sent_ms))
+    know = know.with_tombstone(contact_id, Tombstone(why="gone", at_ms=sent_ms))
     rival = reply.contact_id
     if rival is None or rival in know.contacts:
         return know
-    external_id = known.external_id if known else None
+    external_id = contact.external_id if contact else None
     return know.with_contact(
         Contact(id=rival, role="user", external_id=external_id, resolved_ms=sent_ms, confirmed=False)
     )
@@ -347,15 +349,15 @@ def _not_restorable(
 
 
 def _cannot_come_back(know: Knowledge, contact_id: str, reply: op.NotRestorable, sent_ms: int) -> Knowledge:
-    known = know.contacts.get(contact_id)
+    contact = know.contacts.get(contact_id)
     know = replace(know, unrestorable={**know.unrestorable, contact_id: reply.problem})
     if reply.why == "merged":  # so somebody lives on, whom the index shows a window after we lost sight
-        lost_ms = known.lost_ms if known else None
-        return know.bury(contact_id, Tombstone(why="gone", at_ms=lost_ms or sent_ms))
-    if known is None or known.role == "user" or reply.why == "blocked":
+        lost_ms = contact.lost_ms if contact else None
+        return know.with_tombstone(contact_id, Tombstone(why="gone", at_ms=lost_ms or sent_ms))
+    if contact is None or contact.role == "user" or reply.why == "blocked":
         return replace(know, dead_end=reply.problem)
     # A deleted lead's address is free at once, and its 404 is explained. Evidence: recorded traffic 2021.
-    return know.bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
+    return know.with_tombstone(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
 
 
 def _done(know: Knowledge, operation: op.Operation, reply: op.Done, sent_ms: int) -> Knowledge:
@@ -378,44 +380,46 @@ def _done(know: Knowledge, operation: op.Operation, reply: op.Done, sent_ms: int
 def _revived(know: Knowledge, contact_id: str, external_id: str | None, sent_ms: int) -> Knowledge:
     """The contact is back. A stranger, named by a 409, is a user; without an external id in the answer it is
     read before it is taken for one that has none."""
-    known = know.contacts.get(contact_id)
-    if known is None:
-        known = Contact(id=contact_id, role="user", resolved_ms=sent_ms, confirmed=external_id is not None)
+    contact = know.contacts.get(contact_id)
+    if contact is None:
+        contact = Contact(id=contact_id, role="user", resolved_ms=sent_ms, confirmed=external_id is not None)
     changes: dict[str, Any] = {"facts": None, "lost_ms": None, "resolved_ms": sent_ms}
-    if known.role == "user" and external_id != known.minted:
-        changes["external_id"] = external_id or known.external_id
+    if contact.role == "user" and external_id != contact.minted:
+        changes["external_id"] = external_id or contact.external_id
     failures = {k: count for k, count in know.unarchive_failures.items() if k != contact_id}
     know = replace(know, clash=None, named=know.named | {contact_id}, unarchive_failures=failures)
-    return know.with_contact(replace(known, **changes)).wrote(contact_id).did(revived=contact_id)
+    return know.with_contact(replace(contact, **changes)).wrote(contact_id).did(revived=contact_id)
 
 
 def _put_back(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
     know = replace(know, put_back=contact_id).did(revived=None)
-    return know.bury(contact_id, Tombstone(why="archived", at_ms=sent_ms))
+    return know.with_tombstone(contact_id, Tombstone(why="archived", at_ms=sent_ms))
 
 
 def _deleted(know: Knowledge, contact_id: str, sent_ms: int) -> Knowledge:
     know = _unnamed(know, contact_id)
-    return know.wrote(contact_id).bury(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
+    return know.wrote(contact_id).with_tombstone(contact_id, Tombstone(why="deleted", at_ms=sent_ms))
 
 
 def _gone_before(know: Knowledge, contact_id: str, heir: str | None, sent_ms: int) -> Knowledge:
     """A contact that was to be deleted is gone: deleted by somebody, or merged into a user who lives on."""
-    known = know.contacts.get(contact_id)
-    lost_ms = known.lost_ms if known is not None else None
+    contact = know.contacts.get(contact_id)
+    lost_ms = contact.lost_ms if contact is not None else None
     know = _unnamed(know, contact_id)
     if heir is not None:
         return _survived(know, contact_id, heir, sent_ms)
-    return know.bury(contact_id, Tombstone(why="gone", at_ms=sent_ms if lost_ms is None else lost_ms))
+    return know.with_tombstone(
+        contact_id, Tombstone(why="gone", at_ms=sent_ms if lost_ms is None else lost_ms)
+    )
 
 
 def _unnamed(know: Knowledge, contact_id: str) -> Knowledge:
     """By what names else the person was known here: those are to be forgotten, too."""
-    known = know.contacts.get(contact_id)
-    if known is not None and known.email not in (None, know.email):
-        know = know.did(left={**know.log.left, contact_id: known.email})
-    if known is not None:
-        named = {name for name in (known.external_id, known.alias) if name is not None}
+    contact = know.contacts.get(contact_id)
+    if contact is not None and contact.email not in (None, know.email):
+        know = know.did(left={**know.log.left, contact_id: contact.email})
+    if contact is not None:
+        named = {name for name in (contact.external_id, contact.alias) if name is not None}
         know = know.did(identities=know.log.identities | named)
     return know
 

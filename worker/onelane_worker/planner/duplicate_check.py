@@ -8,9 +8,9 @@ ours is merged into the user, by the same policy as ever (R22); anybody else is 
 from __future__ import annotations
 
 from onelane_worker.planner import operations as op
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.registry import Contact
 from onelane_worker.planner.situation import Situation, Step, merge_stray, read_first
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Finish, Retry, Skip
 
 _MAX_GONE = 3
@@ -35,5 +35,5 @@ def plan(s: Situation) -> Step:
 
 
 def _merge(s: Situation, pool: tuple[Contact, ...]) -> op.Operation | None:
-    users = [known for known in pool if known.role == "user"]
+    users = [contact for contact in pool if contact.role == "user"]
     return merge_stray(s, pool, users[0]) if len(users) == 1 else None

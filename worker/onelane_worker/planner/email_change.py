@@ -28,12 +28,11 @@ from msgspec.structs import replace
 from onelane.results import Outcome
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.fold import DesiredState
-from onelane_worker.planner.knowledge import ended, recall, record
+from onelane_worker.planner.knowledge import Knowledge, ended, recall, record
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.reconcile import dead_end, journal, loops
 from onelane_worker.planner.registry import ConsentMemory, Contact, RegistryEntry, Tombstone
 from onelane_worker.planner.situation import Situation, Step, merge_stray, read_first
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Finish, Reject, Skip, Wait
 
 
@@ -58,13 +57,13 @@ def _who(s: Situation) -> tuple[Contact, ...]:
 def _holders(s: Situation) -> tuple[Contact, ...]:
     """Who lives at the new address."""
     there = [k for k in s.know.contacts.values() if k.email == s.desired.new_email and k.lost_ms is None]
-    return tuple(sorted(there, key=lambda known: (known.role == "lead", known.age_key)))
+    return tuple(sorted(there, key=lambda contact: (contact.role == "lead", contact.age_key)))
 
 
 def _look(s: Situation) -> Step | None:
     """Both addresses are searched, and every hit is read: nobody is moved or merged on the index' word."""
     external_id, know = s.desired.external_id, s.know
-    sure = any(known.confirmed and known.external_id == external_id for known in s.choice.pool)
+    sure = any(contact.confirmed and contact.external_id == external_id for contact in s.choice.pool)
     if external_id is not None and not sure and external_id not in know.asked:
         return op.FindByExternalId(external_id)
     if know.search_ms is None:
@@ -76,7 +75,7 @@ def _absent(s: Situation) -> Step | None:
     """Nobody moves: because they are there already, or are not to be seen yet (R31)."""
     who, named = _who(s), s.desired.external_id
     if who:
-        users = sum(known.role == "user" for known in who)
+        users = sum(contact.role == "user" for contact in who)
         return Reject("ambiguous", other_contacts=_ids(who)) if named is None and users > 1 else None
     there = [k for k in _holders(s) if named is None or k.role == "lead" or k.external_id in (None, named)]
     if there:
@@ -95,8 +94,8 @@ def _absent(s: Situation) -> Step | None:
 def _move(s: Situation, who: Contact) -> Step:
     if who.email == s.desired.new_email:
         return Finish(who.id)
-    holders = tuple(known for known in _holders(s) if known.id != who.id)
-    users = [known for known in holders if known.role == "user"]
+    holders = tuple(contact for contact in _holders(s) if contact.id != who.id)
+    users = [contact for contact in holders if contact.role == "user"]
     if not holders or (not users and who.role == "user"):
         return _write(s, who)
     taken = Reject("address_taken", other_contacts=_ids(holders))
@@ -133,18 +132,18 @@ def _arrived(s: Situation) -> Step | None:
     who = _moved(s.know, s.desired)
     if who is None:
         return None
-    others = (known for known in (*s.choice.pool, *_holders(s)) if known.id != who.id)
+    others = (contact for contact in (*s.choice.pool, *_holders(s)) if contact.id != who.id)
     stray = merge_stray(s, others, who) if who.role == "user" and s.know.search_ms is not None else None
     return stray or Finish(who.id)
 
 
 def _moved(know: Knowledge, desired: DesiredState) -> Contact | None:
     written = (know.contacts.get(contact_id) for contact_id in sorted(know.log.written))
-    return next((known for known in written if known and known.email == desired.new_email), None)
+    return next((contact for contact in written if contact and contact.email == desired.new_email), None)
 
 
 def _ids(contacts: Iterable[Contact]) -> tuple[str, ...]:
-    return tuple(known.id for known in contacts)
+    return tuple(contact.id for contact in contacts)
 
 
 # ── two lanes, one turn ───────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +154,7 @@ def joined(
 ) -> Knowledge:
     """What is known with what the lane of the new address believes. Who moved away from there may be here."""
     there = _there(desired, beyond, policy, now_ms)
-    contacts = {k: known for k, known in there.contacts.items() if known.email == desired.new_email}
+    contacts = {k: contact for k, contact in there.contacts.items() if contact.email == desired.new_email}
     stones = {
         k: stone for k, stone in there.tombstones.items() if k not in know.contacts and stone.why != "moved"
     }
@@ -168,7 +167,7 @@ def _there(desired: DesiredState, beyond: RegistryEntry, policy: Policy, now_ms:
 
 def apart(know: Knowledge, new_email: str) -> Knowledge:
     """What is known, without those who live at the new address: the change is not to be."""
-    contacts = {k: known for k, known in know.contacts.items() if known.email != new_email}
+    contacts = {k: contact for k, contact in know.contacts.items() if contact.email != new_email}
     return replace(know, contacts=contacts)
 
 
@@ -183,7 +182,7 @@ def here(
     """What the lane of the old address believes afterwards: `target` has moved, if anybody; others who are at
     the new address are not its own."""
     if target is not None:
-        know = know.bury(target, Tombstone(why="moved", at_ms=now_ms))
+        know = know.with_tombstone(target, Tombstone(why="moved", at_ms=now_ms))
     know = apart(know, desired.new_email or "")
     stones = {k: s for k, s in know.tombstones.items() if k not in beyond.tombstones or s.why == "moved"}
     return record(ended(replace(know, tombstones=stones)), None, policy, now_ms)
@@ -201,10 +200,10 @@ def there(
     its = _there(desired, beyond, policy, now_ms)
     for contact_id, stone in know.tombstones.items():
         if contact_id in its.contacts:
-            its = its.bury(contact_id, stone)
-    for known in know.contacts.values():
-        if known.email == desired.new_email:
-            its = its.with_contact(known)
+            its = its.with_tombstone(contact_id, stone)
+    for contact in know.contacts.values():
+        if contact.email == desired.new_email:
+            its = its.with_contact(contact)
     looked_ms = its.looked_ms if know.search_ms is None else know.search_ms
     return record(replace(its, looked_ms=looked_ms), target, policy, now_ms)
 

@@ -23,12 +23,11 @@ from onelane.intents import ContactErasure
 from onelane.results import Outcome
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.fold import DesiredState
-from onelane_worker.planner.knowledge import ended, record
+from onelane_worker.planner.knowledge import Knowledge, ended, record
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.reconcile import journal, loops
 from onelane_worker.planner.registry import Contact, RegistryEntry
 from onelane_worker.planner.situation import Situation, Step, read_first
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Erased, Reject, Wait
 
 
@@ -36,7 +35,7 @@ def plan(s: Situation) -> Step:
     """The next step of an erasure."""
     rules = (loops, journal, _look, _ambiguous, _delete, _second_look)
     step = next((step for rule in rules if (step := rule(s)) is not None), None)
-    return Erased(tuple(known.id for known in s.choice.pool)) if step is None else step
+    return Erased(tuple(contact.id for contact in s.choice.pool)) if step is None else step
 
 
 def _look(s: Situation) -> Step | None:
@@ -49,20 +48,20 @@ def _look(s: Situation) -> Step | None:
 
 
 def _ambiguous(s: Situation) -> Step | None:
-    users = [known.id for known in s.choice.pool if known.role == "user"]
+    users = [contact.id for contact in s.choice.pool if contact.role == "user"]
     if s.desired.external_id is not None or _everyone(s) or len(users) < 2:
         return None
     return Reject("ambiguous", other_contacts=tuple(users))
 
 
 def _delete(s: Situation) -> Step | None:
-    known = (*s.choice.pool, *s.choice.lost)
-    return next((op.Delete(one.id) for one in known if _is_the_person(s, one)), None)
+    contact = (*s.choice.pool, *s.choice.lost)
+    return next((op.Delete(one.id) for one in contact if _is_the_person(s, one)), None)
 
 
-def _is_the_person(s: Situation, known: Contact) -> bool:
+def _is_the_person(s: Situation, contact: Contact) -> bool:
     named = s.desired.external_id
-    return _everyone(s) or named is None or known.role == "lead" or known.external_id in (None, named)
+    return _everyone(s) or named is None or contact.role == "lead" or contact.external_id in (None, named)
 
 
 def _second_look(s: Situation) -> Step | None:

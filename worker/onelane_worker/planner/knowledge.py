@@ -1,21 +1,129 @@
-"""From the registry into a turn, and back.
+"""`Knowledge`: all that one attempt knows of a person, and its way from the registry and back.
 
-`recall` makes the turn's `Knowledge` out of the entry, `absorb` adds what each reply says, `record` makes the
-next entry. A entry says for longer *who* than *what*, and about a lead only for a while even that.
+`recall` makes it from the registry entry, `absorb` adds what each reply says, `record` makes the next entry.
+The planner has no other memory. An entry says for longer *who* than *what*, and about a lead only for a while
+even that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from onelane_worker.planner.absorb import absorb
+from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import AttemptLog, Contact, Journal, RegistryEntry, Tombstone
-from onelane_worker.planner.state import Clash, Knowledge
 
-__all__ = ["Clash", "Knowledge", "absorb", "ended", "recall", "record"]
+
+class Clash(Struct, frozen=True):
+    """A 409 on a write: somebody holds these details."""
+
+    operation: op.Create | op.Update
+    contact_id: str | None
+    archived: bool
+
+
+class Knowledge(Struct, frozen=True):
+    """Everything the planner may look at besides the desired state."""
+
+    email: str
+    """The lane's address."""
+    external_id: str | None = None
+    """The external id that the desired state names."""
+    settle_window_ms: int = 600_000
+    """For this long the index may show what is no more, and hide what is."""
+    epoch_ms: int | None = None
+    """When Redis last may have lost a moment: until a window later no miss proves anything."""
+    contacts: Mapping[str, Contact] = field(default_factory=dict)
+    primary: str | None = None
+    """Whom the last desired ended with."""
+    tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
+    looked_ms: int | None = None
+    """When the address was last searched, in this turn or an earlier one."""
+    missed_ms: int | None = None
+    """First 409 of the head that named nobody."""
+    unarchive_failures: Mapping[str, int] = field(default_factory=dict)
+    journal: Journal | None = None
+    log: AttemptLog = field(default_factory=AttemptLog)
+
+    # ── learnt in this turn ──
+    search_ms: int | None = None
+    """When this turn's search was sent; nothing is searched twice in a turn."""
+    asked: frozenset[str] = frozenset()
+    """External ids that were asked for."""
+    named: frozenset[str] = frozenset()
+    """Contacts that Intercom itself pointed at: by a 409, a 410, or a successful unarchive."""
+    types: Mapping[str, op.ConsentType] | None = None
+    gone_count: int = 0
+    clash: Clash | None = None
+    doubt: Journal | None = None
+    """The unknown create that the clash was an answer to: the holder may be ours (R71)."""
+    put_back: str | None = None
+    """Whom we had brought back, and archived again: somebody else."""
+    dead_end: op.Problem | None = None
+    """The person cannot be brought back or made again."""
+    unrestorable: Mapping[str, op.Problem] = field(default_factory=dict)
+    attached: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Explicit subscription choices, by contact."""
+    sent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Field paths that were acknowledged, by contact: they are not sent again."""
+    unmergeable: frozenset[str] = frozenset()
+
+    @property
+    def gone_ms(self) -> int | None:
+        """Since when a search miss is no proof: the last time that a contact was found gone and nobody could
+        say where to. The Messenger may just have merged it into a user whom the index does not show yet."""
+        lost = [contact.lost_ms for contact in self.contacts.values() if contact.lost_ms is not None]
+        gone = [stone.at_ms for stone in self.tombstones.values() if stone.why == "gone"]
+        epoch = [] if self.epoch_ms is None else [self.epoch_ms]
+        return max(lost + gone + epoch, default=None)
+
+    def is_heir(self, contact_id: str) -> bool:
+        """Has a contact of this person been merged into that one?"""
+        return any(stone.into == contact_id for stone in self.tombstones.values())
+
+    def with_contact(self, contact: Contact) -> Knowledge:
+        """This contact is there: whatever a tombstone says, it lives."""
+        tombstones = {
+            k: stone for k, stone in self.tombstones.items() if k != contact.id or not contact.confirmed
+        }
+        return replace(self, contacts={**self.contacts, contact.id: contact}, tombstones=tombstones)
+
+    def update_contact(self, contact_id: str, **changes: Any) -> Knowledge:
+        """The same contact with other attributes."""
+        return self.with_contact(replace(self.contacts[contact_id], **changes))
+
+    def doubted(self, contact_id: str) -> Knowledge:
+        """Somebody else may have changed who this is (another lane wrote to it): read it before a write."""
+        return self.update_contact(contact_id, confirmed=False, facts=None)
+
+    def with_tombstone(self, contact_id: str, stone: Tombstone) -> Knowledge:
+        """The contact is out of play. The first sighting of an unexplained end counts, not the last."""
+        before = self.tombstones.get(contact_id)
+        if before is not None and before.why == stone.why:
+            stone = replace(stone, at_ms=before.at_ms)
+        contacts = {k: contact for k, contact in self.contacts.items() if k != contact_id}
+        return replace(self, contacts=contacts, tombstones={**self.tombstones, contact_id: stone})
+
+    def did(self, **log: Any) -> Knowledge:
+        """Something was done for the head."""
+        return replace(self, log=replace(self.log, **log))
+
+    def called(self) -> Knowledge:
+        """Intercom was asked for something."""
+        return self.did(calls=self.log.calls + 1)
+
+    def wrote(self, contact_id: str) -> Knowledge:
+        """A write to this contact was acknowledged."""
+        return self.did(written=self.log.written | {contact_id})
+
+    def with_attached(self, contact_id: str, attached: frozenset[str] | None) -> Knowledge:
+        """The explicit choices of this contact; None: not known any more."""
+        others = {k: v for k, v in self.attached.items() if k != contact_id}
+        return replace(self, attached=others if attached is None else {**others, contact_id: attached})
 
 
 def recall(
@@ -32,7 +140,7 @@ def recall(
     `epoch_ms`: when Redis last may have lost a moment, if it ever did.
     """
     life_ms = policy.registry_ttl_ms
-    stale = {known.id for known in entry.contacts if _is_stale(known, email, life_ms, now_ms)}
+    stale = {contact.id for contact in entry.contacts if _is_stale(contact, email, life_ms, now_ms)}
     complete = not stale and _young(entry.searched_ms, life_ms, now_ms)
     kept = [_doubted(k) if k.id in stale else k for k in entry.contacts if k.id not in stale or k.is_ours]
     return Knowledge(
@@ -41,8 +149,8 @@ def recall(
         settle_window_ms=policy.settle_window_ms,
         epoch_ms=epoch_ms,
         contacts={
-            known.id: _with_young_facts(_at_home(known, email), max(now_ms - life_ms, epoch_ms or 0))
-            for known in kept
+            contact.id: _with_young_facts(_at_home(contact, email), max(now_ms - life_ms, epoch_ms or 0))
+            for contact in kept
         },
         primary=entry.primary,
         tombstones=_young_stones(entry.tombstones, life_ms, now_ms),
@@ -67,8 +175,8 @@ def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) ->
     primary = primary or know.primary
     return RegistryEntry(
         contacts=tuple(
-            _at_home(known, know.email)
-            for known in sorted(know.contacts.values(), key=lambda known: known.age_key)
+            _at_home(contact, know.email)
+            for contact in sorted(know.contacts.values(), key=lambda contact: contact.age_key)
         ),
         primary=primary if primary in know.contacts else None,
         searched_ms=know.looked_ms,
@@ -81,33 +189,33 @@ def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) ->
 
 def elsewhere(entry: RegistryEntry, email: str) -> tuple[str, ...]:
     """The contacts of an entry that live at another address than `email`."""
-    return tuple(known.id for known in entry.contacts if known.email != email)
+    return tuple(contact.id for contact in entry.contacts if contact.email != email)
 
 
-def _is_stale(known: Contact, email: str, life_ms: int, now_ms: int) -> bool:
+def _is_stale(contact: Contact, email: str, life_ms: int, now_ms: int) -> bool:
     """R3: a lead's pointer ages from its resolution, so that a busy lane looks again now and then and finds a
     user made elsewhere. So do pointers to contacts of other addresses, and to those that are lost."""
-    if known.lost_ms is not None:
-        return now_ms - known.lost_ms > life_ms
-    ages = known.role == "lead" or known.email != email
-    return ages and now_ms - known.resolved_ms > life_ms
+    if contact.lost_ms is not None:
+        return now_ms - contact.lost_ms > life_ms
+    ages = contact.role == "lead" or contact.email != email
+    return ages and now_ms - contact.resolved_ms > life_ms
 
 
-def _doubted(known: Contact) -> Contact:
+def _doubted(contact: Contact) -> Contact:
     """A lead of ours is not forgotten, only looked up again: it may have to be merged into a user (R22)."""
-    return replace(known, confirmed=False, facts=None, lost_ms=None)
+    return replace(contact, confirmed=False, facts=None, lost_ms=None)
 
 
-def _at_home(known: Contact, email: str) -> Contact:
+def _at_home(contact: Contact, email: str) -> Contact:
     """Who lives at another address is written to from there, and nobody tells us: a pointer, but no facts."""
-    return known if known.email == email else replace(known, facts=None)
+    return contact if contact.email == email else replace(contact, facts=None)
 
 
-def _with_young_facts(known: Contact, oldest_ms: int) -> Contact:
+def _with_young_facts(contact: Contact, oldest_ms: int) -> Contact:
     """R2: facts are for skipping writes only while they are young, and none outlives its epoch."""
-    if known.facts is None or known.facts.as_of_ms >= oldest_ms:
-        return known
-    return replace(known, facts=None)
+    if contact.facts is None or contact.facts.as_of_ms >= oldest_ms:
+        return contact
+    return replace(contact, facts=None)
 
 
 def _young(at_ms: int | None, life_ms: int, now_ms: int) -> bool:
@@ -120,7 +228,7 @@ def _young_stones(stones: Mapping[str, Tombstone], life_ms: int, now_ms: int) ->
 
 def _without_lost(know: Knowledge) -> Knowledge:
     """The person lives on in another contact: who answered 404 is not asked back any more."""
-    for known in tuple(know.contacts.values()):
-        if known.lost_ms is not None:
-            know = know.bury(known.id, Tombstone(why="gone", at_ms=known.lost_ms))
+    for contact in tuple(know.contacts.values()):
+        if contact.lost_ms is not None:
+            know = know.with_tombstone(contact.id, Tombstone(why="gone", at_ms=contact.lost_ms))
     return know

@@ -12,9 +12,9 @@ from enum import IntEnum
 from msgspec import Struct
 
 from onelane_worker.planner.fold import DesiredState
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import Contact
-from onelane_worker.planner.state import Knowledge
 
 
 class _Rank(IntEnum):
@@ -44,20 +44,20 @@ class Choice(Struct, frozen=True):
     @property
     def others(self) -> tuple[Contact, ...]:
         """The pool without the targets."""
-        chosen = {known.id for known in self.targets}
-        return tuple(known for known in self.pool if known.id not in chosen)
+        chosen = {contact.id for contact in self.targets}
+        return tuple(contact for contact in self.pool if contact.id not in chosen)
 
     @property
     def other_users(self) -> tuple[Contact, ...]:
         """The users among them."""
-        return tuple(known for known in self.others if known.role == "user")
+        return tuple(contact for contact in self.others if contact.role == "user")
 
 
 def choose(desired: DesiredState, know: Knowledge, policy: Policy) -> Choice:
     """The choice for this desired state, given what is known."""
 
-    def order(known: Contact) -> tuple[int, bool, tuple[float, str]]:
-        return _rank(known, desired), known.id != desired.contact_id, known.age_key
+    def order(contact: Contact) -> tuple[int, bool, tuple[float, str]]:
+        return _rank(contact, desired), contact.id != desired.contact_id, contact.age_key
 
     meant = sorted((k for k in know.contacts.values() if _is_meant(k, desired, know)), key=order)
     separate = desired.mode.claims_identity and policy.other_external_id != "adopt"
@@ -80,12 +80,12 @@ def choose(desired: DesiredState, know: Knowledge, policy: Policy) -> Choice:
     )
 
 
-def _rank(known: Contact, desired: DesiredState) -> _Rank:
-    if known.role == "lead":
+def _rank(contact: Contact, desired: DesiredState) -> _Rank:
+    if contact.role == "lead":
         return _Rank.LEAD
-    if known.external_id is None:
+    if contact.external_id is None:
         return _Rank.NO_ID
-    return _Rank.SAME_ID if known.external_id == desired.external_id else _Rank.OTHER_ID
+    return _Rank.SAME_ID if contact.external_id == desired.external_id else _Rank.OTHER_ID
 
 
 def _is_crowded(desired: DesiredState, know: Knowledge, live: tuple[Contact, ...]) -> bool:
@@ -99,11 +99,15 @@ def _is_crowded(desired: DesiredState, know: Knowledge, live: tuple[Contact, ...
     return ranks.count(ranks[0]) > 1
 
 
-def _is_meant(known: Contact, desired: DesiredState, know: Knowledge) -> bool:
+def _is_meant(contact: Contact, desired: DesiredState, know: Knowledge) -> bool:
     """R4: a pointer counts while it shows the lane's address or the intent's external id, or was pointed out
     as this very person: by the producer, by Intercom, or by what we did ourselves."""
-    if known.email == desired.email or known.id in (desired.contact_id, know.log.created, know.log.revived):
+    if contact.email == desired.email or contact.id in (
+        desired.contact_id,
+        know.log.created,
+        know.log.revived,
+    ):
         return True
-    if desired.external_id is not None and desired.external_id in (known.external_id, known.alias):
+    if desired.external_id is not None and desired.external_id in (contact.external_id, contact.alias):
         return True
-    return known.id in know.named or know.is_heir(known.id)
+    return contact.id in know.named or know.is_heir(contact.id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onelane.results import Outcome, Result
 from onelane_worker.planner.fold import DesiredState, Superseded
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.match import Choice, choose
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import AttemptLog
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Finish, Reject, Skip
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 from onelane_worker.planner import duplicate_check, email_change, erasure
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.fold import DesiredState, Superseded
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.reconcile import clash, dead_end, journal, loops, revive, taken_back
 from onelane_worker.planner.registry import ALL_MAIL, ConsentMemory, Contact, unflatten
@@ -42,7 +43,6 @@ from onelane_worker.planner.request_body import (
     needed,
 )
 from onelane_worker.planner.situation import Rule, Situation, Step, merge_stray, read_first
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Erased, Finish, Reject, Retry, Skip, Verdict, Wait
 
 __all__ = ["Erased", "Finish", "Reject", "Retry", "Skip", "Step", "Verdict", "Wait", "plan"]
@@ -91,13 +91,15 @@ def resolve(s: Situation) -> Step | None:
     """By the registry, else by external id, else by search. A hit of the search is read by id before the
     first write (R16); whom Intercom itself pointed out is read without a search."""
     know, desired, targets = s.know, s.desired, s.choice.targets
-    pointed_out = read_first(known for known in targets if known.id in know.named or know.is_heir(known.id))
+    pointed_out = read_first(
+        contact for contact in targets if contact.id in know.named or know.is_heir(contact.id)
+    )
     if pointed_out is not None:
         return pointed_out
     if desired.contact_id is not None and not _is_user(targets):
         if desired.contact_id not in (*know.contacts, *know.tombstones):
             return op.Read(desired.contact_id)
-    pointed = any(known.confirmed for known in targets)
+    pointed = any(contact.confirmed for contact in targets)
     if not pointed and desired.external_id is not None and desired.mode.finds_first:
         if desired.external_id not in know.asked:
             return op.FindByExternalId(desired.external_id)
@@ -107,7 +109,7 @@ def resolve(s: Situation) -> Step | None:
 
 
 def _is_user(targets: tuple[Contact, ...]) -> bool:
-    return any(known.confirmed and known.role == "user" for known in targets)
+    return any(contact.confirmed and contact.role == "user" for contact in targets)
 
 
 # ── nobody (column A) ─────────────────────────────────────────────────────────────────────────────────────
@@ -126,10 +128,10 @@ def absent(s: Situation) -> Step | None:
     a search that proves something (see `Knowledge.gone_ms`)."""
     if s.choice.targets:
         return None
-    if s.know.log.created in {known.id for known in s.choice.pool}:
+    if s.know.log.created in {contact.id for contact in s.choice.pool}:
         return Reject("external_id_not_stored")  # R26: made, and not as what it was to be; never made twice
     if s.choice.refused:
-        return Reject("address_taken", other_contacts=tuple(known.id for known in s.choice.others))
+        return Reject("address_taken", other_contacts=tuple(contact.id for contact in s.choice.others))
     role = s.desired.mode.creates
     if role is None:
         return _second_look(s)
@@ -162,7 +164,7 @@ def present(s: Situation) -> Step | None:
     """Write what differs; a contact that already is as desired costs nothing."""
     if s.desired.mode.create_only and s.know.log.created is None:
         return Skip("exists", s.target.id)
-    return next((step for known in s.concerned if (step := _update(s, known)) is not None), None)
+    return next((step for contact in s.concerned if (step := _update(s, contact)) is not None), None)
 
 
 def _update(s: Situation, target: Contact) -> Step | None:
@@ -180,7 +182,7 @@ def _update(s: Situation, target: Contact) -> Step | None:
 
 def consent(s: Situation) -> Step | None:
     """§5: the person's word on each subscription type, against the choices the contact has now."""
-    return next((step for known in s.concerned if (step := _choices(s, known)) is not None), None)
+    return next((step for contact in s.concerned if (step := _choices(s, contact)) is not None), None)
 
 
 def _choices(s: Situation, target: Contact) -> Step | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.fold import DesiredState
+from onelane_worker.planner.knowledge import Clash, Knowledge
 from onelane_worker.planner.registry import Contact, Journal
 from onelane_worker.planner.request_body import create_body
 from onelane_worker.planner.situation import Situation, Step, read_first
-from onelane_worker.planner.state import Clash, Knowledge
 from onelane_worker.planner.verdicts import Reject, Retry, Skip, Wait
 
 LOOKS_S = (2, 4, 8, 15, 30)
@@ -58,8 +58,8 @@ def journal(s: Situation) -> Step | None:
         return Wait(pending.open_until_ms, "reconciling")
     if pending.guarded and _may_repeat(s, pending):
         # If the first one was done after all, a 409 says so; if not, this is the insert (R71, R43).
-        known = s.choice.targets or s.choice.refused
-        return None if known else op.Create(create_body(s.desired, "user", s.memory))
+        contact = s.choice.targets or s.choice.refused
+        return None if contact else op.Create(create_body(s.desired, "user", s.memory))
     looked = min(max(pending.looks - 1, 0), len(LOOKS_S) - 1)  # the first wait was for the commit
     look_ms = s.now_ms + LOOKS_S[looked] * 1000
     return Wait(min(look_ms, pending.open_until_ms + s.policy.settle_window_ms), "reconciling")
@@ -126,13 +126,13 @@ def _elsewhere(s: Situation, met: Clash) -> Step | None:
 
 
 def _found_elsewhere(s: Situation, met: Clash) -> bool:
-    return not _is_target(s, met) and any(known.confirmed for known in s.choice.targets)
+    return not _is_target(s, met) and any(contact.confirmed for contact in s.choice.targets)
 
 
 def _is_target(s: Situation, met: Clash) -> bool:
     """The contact whose update was refused is still the one to write to: it would be refused again."""
     own = met.operation.contact_id if isinstance(met.operation, op.Update) else None
-    return any(known.id == own for known in s.choice.targets)
+    return any(contact.id == own for contact in s.choice.targets)
 
 
 def _nameless(s: Situation, met: Clash) -> Step | None:

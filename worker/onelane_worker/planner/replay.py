@@ -26,13 +26,13 @@ MOST_LETTERS = 100
 
 def buried(memory: ConsentMemory, intent_id: str, *, again: bool = False) -> ConsentMemory:
     """The memory after a burial. A letter that dies `again` is as old as it was: it is kept whole."""
-    known = memory.burials
-    number = known.letters.get(intent_id, 0) if again else known.count + 1
-    letters = {id_: at for id_, at in known.letters.items() if id_ != intent_id}
+    burials = memory.burials
+    number = burials.letters.get(intent_id, 0) if again else burials.count + 1
+    letters = {id_: at for id_, at in burials.letters.items() if id_ != intent_id}
     letters[intent_id] = number
     kept = dict(list(letters.items())[-MOST_LETTERS:])
-    dropped = known.dropped or len(kept) < len(letters)
-    burials = Burials(count=known.count + 1, letters=kept, written=known.written, dropped=dropped)
+    dropped = burials.dropped or len(kept) < len(letters)
+    burials = Burials(count=burials.count + 1, letters=kept, written=burials.written, dropped=dropped)
     return replace(memory, burials=burials)
 
 
@@ -41,15 +41,15 @@ def ended(
 ) -> ConsentMemory:
     """The memory after the end of a desired state. `log` None: nothing was to be done. `role`: of its
     contact."""
-    known = memory.burials
-    if not known.count:
+    burials = memory.burials
+    if not burials.count:
         return memory
-    letters = {id_: number for id_, number in known.letters.items() if id_ not in desired.ids}
-    if not letters and not known.dropped:
+    letters = {id_: number for id_, number in burials.letters.items() if id_ not in desired.ids}
+    if not letters and not burials.dropped:
         return replace(memory, burials=Burials())
     paths = () if log is None else _written(desired, log, role)
-    written = {**known.written, **dict.fromkeys(paths, known.count)}
-    burials = replace(known, letters=letters, written=written)
+    written = {**burials.written, **dict.fromkeys(paths, burials.count)}
+    burials = replace(burials, letters=letters, written=written)
     return replace(memory, burials=burials)
 
 
@@ -66,9 +66,9 @@ def _written(desired: DesiredState, log: AttemptLog, role: Role | None) -> set[s
 
 def left_out(memory: ConsentMemory, intent_id: str) -> frozenset[str]:
     """The fields that were written after this dead letter's burial."""
-    known = memory.burials
-    number = known.letters.get(intent_id, 0)
-    return frozenset(path for path, count in known.written.items() if count >= number)
+    burials = memory.burials
+    number = burials.letters.get(intent_id, 0)
+    return frozenset(path for path, count in burials.written.items() if count >= number)
 
 
 def is_remembered(memory: ConsentMemory, intent_id: str) -> bool:

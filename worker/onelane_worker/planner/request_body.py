@@ -7,6 +7,7 @@ from typing import Any
 
 from onelane_worker.planner.diff import difference, is_empty
 from onelane_worker.planner.fold import DesiredState
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.match import Choice
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import (
@@ -18,7 +19,6 @@ from onelane_worker.planner.registry import (
     Role,
     unflatten,
 )
-from onelane_worker.planner.state import Knowledge
 
 FLAG = "unsubscribed_from_emails"
 

@@ -9,11 +9,11 @@ from typing import Union
 
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.fold import DesiredState
+from onelane_worker.planner.knowledge import Knowledge
 from onelane_worker.planner.match import Choice, choose
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import ConsentMemory, Contact
 from onelane_worker.planner.request_body import pending_opt_outs
-from onelane_worker.planner.state import Knowledge
 from onelane_worker.planner.verdicts import Verdict
 
 Step = Union[op.Operation, Verdict]
@@ -55,7 +55,7 @@ Rule = Callable[[Situation], Step | None]
 
 def read_first(contacts: Iterable[Contact]) -> op.Read | None:
     """Read the first of these that only the index, or a message of Intercom's, has shown so far."""
-    return next((op.Read(known.id) for known in contacts if not known.confirmed), None)
+    return next((op.Read(contact.id) for contact in contacts if not contact.confirmed), None)
 
 
 def merge_stray(s: Situation, others: Iterable[Contact], user: Contact) -> op.Merge | op.Read | None:
