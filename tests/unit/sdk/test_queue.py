@@ -28,6 +28,8 @@ from onelane import (
     WaitTimeout,
 )
 from onelane.submission import CHUNK_LENGTH, WAKE_MAX
+from onelane_worker.engine.codec import to_store
+from onelane_worker.planner.registry import Contact, Facts, RegistryEntry
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 
@@ -313,15 +315,18 @@ class TestWait:
 
 
 class TestLatest:
-    CONTACT: ClassVar[dict[str, Any]] = {"id": "c1", "role": "user", "external_id": "7"}
     FIELDS: ClassVar[dict[str, Any]] = {"name": "Ann", "custom_attributes.plan": "pro"}
 
     def remember(self, shop: Any, facts: dict[str, Any] | None, primary: str | None = "c1") -> None:
-        """What a worker stores: facts by field path, and nothing that is the default."""
+        """Store what a worker stores."""
         shop.queue.latest(ANN)  # opens the workspace
-        contact = {**self.CONTACT, "facts": facts} if facts else self.CONTACT
-        entry = {"contacts": [{"id": "c0", "role": "lead"}, contact], "primary": primary}
-        shop.redis.set(shop.key("registry", shop.lane_of(ANN)), json.dumps(entry))
+        known = None if facts is None else Facts(id="c1", role="user", **facts)
+        contacts = (
+            Contact(id="c0", role="lead", resolved_ms=1),
+            Contact(id="c1", role="user", external_id="7", resolved_ms=1, facts=known),
+        )
+        entry = to_store(RegistryEntry(contacts=contacts, primary=primary))
+        shop.redis.set(shop.key("registry", shop.lane_of(ANN)), entry)
 
     def test_is_the_primary_contact_as_last_written_or_read(self, shop: Any) -> None:
         seconds, micros = shop.redis.time()
