@@ -6,7 +6,6 @@ that the workspace is gone (Redis was emptied) or has another secret; the digest
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -103,4 +102,4 @@ def _text_and_sha(script: str) -> tuple[str, str]:
     from onelane import scripts  # late: it reads files
 
     text = scripts.script(script)
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return text, scripts.sha1(text)
