@@ -273,6 +273,12 @@ class TestWithdraw:
         assert shop.queue.withdraw(receipt.id) is False
         assert shop.queue.wait(receipt.id, timeout=0).result == "updated"
 
+    def test_one_that_a_worker_has_had_in_hand_stays(self, shop: Any) -> None:
+        first, second = shop.queue.enqueue_many([capture(), capture()])
+        shop.redis.hset(shop.key("lane", first.lane), "served", 1)  # as claim notes it
+        assert [shop.queue.withdraw(one.id) for one in (first, second)] == [False, True]
+        assert shop.waiting(first.lane) == [first.id]
+
     def test_its_record_and_its_dedupe_key_live_as_long_as_the_settings_say(self, open_shop: Any) -> None:
         shop = open_shop(status_ttl_s=50, dedupe_ttl_s=20)
         receipt = shop.queue.enqueue(capture(dedupe_key="7"))
