@@ -200,15 +200,17 @@ class Engine:
             self._jobs[key] = (lease, task)
 
     async def _serve(self, key: tuple[str, int], lease: Lease) -> None:
+        ready = True
         try:
-            await serve(self, lease)
+            ready = await serve(self, lease)
         except RedisError as error:
             log.error("lane left, its lease runs out", lane=lease.grant.lane, error=type(error).__name__)
         except Exception:
             log.exception("lane left, its lease runs out", lane=lease.grant.lane)
         finally:
             self._jobs.pop(key, None)
-            self._wake.set()
+            if ready or self._backlog:
+                self._wake.set()
 
     # ── the circuit breaker's probe ───────────────────────────────────────────────────────────────────────
 

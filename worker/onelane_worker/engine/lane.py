@@ -117,15 +117,19 @@ class _Over:
     settled: Settled | None
 
 
-async def serve(shared: Shared, lease: Lease) -> None:
-    """Serve the lane for one slice. Redis' errors that time does not heal go through; the lease then runs
-    out."""
+async def serve(shared: Shared, lease: Lease) -> bool:
+    """Serve the lane for one slice; returns whether other lanes are ready by then.
+
+    Redis' errors that time does not heal go through; the lease then runs out.
+    """
+    job = _LaneJob(shared, lease)
     try:
-        await _LaneJob(shared, lease).serve()
+        await job.serve()
     except LaneError as error:  # somebody else has the lane: whatever is left is theirs
         log.warning("lane lost", lane=lease.grant.lane, error=type(error).__name__, detail=str(error))
     finally:
         accepted.cache_clear()
+    return job.lanes_are_ready
 
 
 class _LaneJob:
@@ -146,6 +150,11 @@ class _LaneJob:
             self._more,
             shared.clock,
         )
+
+    @property
+    def lanes_are_ready(self) -> bool:
+        """By the last answer of Redis."""
+        return self._end.ready
 
     async def serve(self) -> None:
         grant: Grant | None = self._lease.grant

@@ -106,6 +106,8 @@ class Endings:
         self.answered: int | None = None
         """Number of the step whose write was answered, or provably not sent; None: no write in this
         attempt."""
+        self.ready = True
+        """Lanes were ready when the lane was released."""
         self.recorded = False
         """A write was recorded in this attempt."""
 
@@ -358,6 +360,7 @@ class Endings:
             external_id=external_id,
             timeline=(timeline.put_back(row, problem, state, delay_s),),
         )
+        self.ready = postponed.ready
         self._observer.put_back(row, problem, state, max(0.0, (postponed.due_ms - now_ms) / 1000))
 
     async def clear(self, know: Knowledge) -> None:
@@ -418,6 +421,7 @@ class Endings:
         return self._went_on(settled, sent_at)
 
     def _went_on(self, settled: Settled, sent_at: float) -> Settled:
+        self.ready = settled.ready
         if settled.grant is not None:
             self._lease.extended(sent_at)
         return settled
