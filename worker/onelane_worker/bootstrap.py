@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 import redis
 import structlog
@@ -26,9 +25,9 @@ from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.timeline import Observer
 from onelane_worker.engine.workspace_check import OwnIntercom
 from onelane_worker.intercom.client import IntercomClient
-from onelane_worker.lanes.client import LaneClient
+from onelane_worker.lanes.client import TIMEOUT_S, LaneClient, socket_options
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lanes.types import DAY_MS, LaneSettings
+from onelane_worker.lanes.types import LaneSettings
 from onelane_worker.operate import old_data
 from onelane_worker.planner.operations import Problem
 from onelane_worker.planner.policy import Policy
@@ -36,8 +35,6 @@ from onelane_worker.redis_errors import said
 from onelane_worker.settings import Settings
 
 log = structlog.get_logger(__name__)
-REDIS_TIMEOUT_S: Final = 5.0
-"""For connecting to the Redis of the lanes, and for one answer of it."""
 PAUSE_S: Final = 1.0
 """Between two tries to open the workspace."""
 WHOSE_TOKEN_S: Final = 5.0
@@ -61,7 +58,8 @@ async def make_engine(
     It waits for a Redis that is away or refuses. `end` is told why, if the queue turns out to belong to
     another workspace of Intercom. Raises `OtherWorkspace` if that is certain at once.
     """
-    intercom, client = IntercomClient(settings), LaneClient(settings)
+    target = settings.redis_target
+    intercom, client = IntercomClient(settings), LaneClient.from_url(target.url, target.tls, _waits)
     watches: list[asyncio.Task[None]] = []
     try:
         workspace = await _open(client, settings.workspace)
@@ -93,6 +91,14 @@ async def make_engine(
         await client.aclose()
 
 
+def _waits(error: RedisError | None) -> None:
+    """Calls to Redis begin to wait, or none waits any more."""
+    if error is None:
+        log.info("Redis answers again")
+    else:
+        log.warning("the worker waits for Redis", problem=said(error))
+
+
 async def _open(client: LaneClient, name: str) -> Workspace:
     while True:
         try:
@@ -120,6 +126,7 @@ def lane_settings(settings: Settings) -> LaneSettings:
         lease_ms=_ms(settings.lease_s),
         commit_ms=_ms(settings.commit_s),
         failover_hold_ms=_ms(settings.hold_s),
+        max_hold_ms=_ms(settings.max_hold_s),
         settle_window_ms=_ms(settings.settle_window_s),
         registry_ttl_ms=_ms(settings.registry_ttl_s),
         consent_ttl_ms=_ms(settings.consent_memory_s),
@@ -127,7 +134,6 @@ def lane_settings(settings: Settings) -> LaneSettings:
         status_ttl_ms=_ms(settings.status_ttl_s),
         unchanged_ttl_ms=_ms(min(settings.unchanged_ttl_s, settings.status_ttl_s)),
         dedupe_ttl_ms=_ms(settings.dedupe_ttl_s),
-        idle_ttl_ms=max(DAY_MS, _ms(settings.registry_ttl_s)),
         fold_max=settings.fold_max,
         max_kills=settings.max_kills,
         wake_max=WAKE_MAX,
@@ -183,22 +189,12 @@ def _ms(seconds: float) -> int:
 def require_usable_redis(settings: Settings) -> None:
     """Wait up to REDIS_WAIT_S for the Redis of the lanes. Raises `Unfit` unless a worker can rely on it."""
     target = settings.redis_target
-    options = {**target.tls, **socket_options(target.url, REDIS_TIMEOUT_S), "decode_responses": True}
+    options = {**target.tls, **socket_options(target.url, TIMEOUT_S), "decode_responses": True}
     with redis.Redis.from_url(target.url, **options) as client:
         require_fit(client, settings.redis_wait_s)
         with suppress(RedisError):  # it refuses now; then there is nothing that a worker could do to it
             if (found := old_data.complaint(client)) is not None:
                 raise Unfit(found)
-
-
-def socket_options(url: str, timeout_s: float) -> dict[str, Any]:
-    """What bounds a connection that is silently dropped: by a firewall, or a server that lost its power."""
-    bounds = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    if url.startswith("unix://"):
-        return bounds
-    names = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # each system has some of them
-    probes = {getattr(socket, name): value for name, value in names.items() if hasattr(socket, name)}
-    return {**bounds, "socket_keepalive": True, "socket_keepalive_options": probes}
 
 
 def plain_app(broker: Target) -> Celery:

@@ -43,7 +43,7 @@ def _read(redis: Redis, key: str) -> Any:
         case "zset":
             return redis.zrange(key, 0, -1, withscores=True)
         case "set":
-            return sorted(redis.smembers(key))  # type: ignore[arg-type]
+            return sorted(redis.smembers(key))
         case _:
             return redis.get(key)
 

@@ -56,7 +56,8 @@ class BlockingClient:
         return answer
 
     async def read(self, *command: Word) -> Any:
-        return self._world.redis.execute_command(*command)
+        redis: Any = self._world.redis
+        return redis.execute_command(*command)
 
 
 class World:
@@ -76,7 +77,8 @@ class World:
 
     def open(self, name: str = "main") -> Workspace:
         workspace = Workspace(name, "none")
-        with self.redis.pipeline(transaction=False) as pipe:
+        pipe: Any = self.redis.pipeline(transaction=False)
+        with pipe:
             for command in open_calls(workspace.keys):
                 pipe.execute_command(*command)
             return opened(name, pipe.execute())
