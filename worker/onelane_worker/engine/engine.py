@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from onelane.workspace import Workspace
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
+from onelane_worker.engine.codec import accepted
 from onelane_worker.engine.due_timer import REFUSED_S, DueTimer
 from onelane_worker.engine.execute import Executor, Intercom
 from onelane_worker.engine.lane import Timing, serve
@@ -209,6 +210,8 @@ class Engine:
             log.exception("lane left, its lease runs out", lane=lease.grant.lane)
         finally:
             self._jobs.pop(key, None)
+            if not self._jobs:
+                accepted.cache_clear()  # what people said is not kept in an idle process
             if ready or self._backlog:
                 self._wake.set()
 

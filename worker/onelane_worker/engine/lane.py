@@ -26,7 +26,6 @@ from onelane_worker.engine import external_ids
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
 from onelane_worker.engine.codec import (
     Unreadable,
-    accepted,
     batch_of,
     entry_of,
     journal_json,
@@ -127,8 +126,6 @@ async def serve(shared: Shared, lease: Lease) -> bool:
         await job.serve()
     except LaneError as error:  # somebody else has the lane: whatever is left is theirs
         log.warning("lane lost", lane=lease.grant.lane, error=type(error).__name__, detail=str(error))
-    finally:
-        accepted.cache_clear()
     return job.lanes_are_ready
 
 
