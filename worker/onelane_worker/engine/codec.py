@@ -42,7 +42,7 @@ class Unreadable(ValueError):
 @lru_cache(maxsize=1024)  # a batch is folded again after every settle
 def accepted(granted: GrantedIntent) -> Accepted:
     """A granted intent as the planner sees it. Raises `ValueError` if it cannot be read."""
-    data = json.loads(granted.payload)
+    data = msgspec.json.decode(granted.payload)
     if not isinstance(data, dict):
         raise ValueError("the intent is no JSON object")
     intent = SettleCheck(**data) if data.get("kind") == SETTLE_CHECK else parse_intent(data)
@@ -127,7 +127,9 @@ def journal_of(grant: Grant) -> Journal | None:
     if grant.journal is None:
         return None
     journal = _read("the journal", _read_journal, grant.journal)
-    return replace(journal, commit_until_ms=journal.commit_until_ms or grant.commit_until_ms)
+    if journal.commit_until_ms is not None:
+        return journal
+    return replace(journal, commit_until_ms=grant.commit_until_ms)
 
 
 def to_store(value: RegistryEntry | ConsentMemory) -> str | None:

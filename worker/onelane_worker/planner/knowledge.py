@@ -15,7 +15,14 @@ from msgspec.structs import replace
 
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
-from onelane_worker.planner.registry import AttemptLog, Contact, Journal, RegistryEntry, Tombstone
+from onelane_worker.planner.registry import (
+    NOTHING_DONE,
+    AttemptLog,
+    Contact,
+    Journal,
+    RegistryEntry,
+    Tombstone,
+)
 
 
 class Clash(Struct, frozen=True):
@@ -47,7 +54,7 @@ class Knowledge(Struct, frozen=True):
     """First 409 of the head that named nobody."""
     unarchive_failures: Mapping[str, int] = field(default_factory=dict)
     journal: Journal | None = None
-    log: AttemptLog = field(default_factory=AttemptLog)
+    log: AttemptLog = NOTHING_DONE
 
     # ── learnt in this turn ──
     search_ms: int | None = None
@@ -164,7 +171,7 @@ def recall(
 
 def ended(know: Knowledge) -> Knowledge:
     """The head has ended, however it did: what was kept for it alone must not reach the next one."""
-    return replace(know, missed_ms=None, log=AttemptLog())
+    return replace(know, missed_ms=None, log=NOTHING_DONE)
 
 
 def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) -> RegistryEntry:

@@ -119,6 +119,9 @@ class AttemptLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Contact id → address that it had before it was moved to this lane's (R64)."""
 
 
+NOTHING_DONE = AttemptLog()
+
+
 class RegistryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The recently written registry's record of one lane."""
 
@@ -130,7 +133,7 @@ class RegistryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clashed_ms: int | None = None
     """First 409 of the head that named nobody: the holder must show up within a settle window."""
     unarchive_failures: dict[str, int] = field(default_factory=dict)
-    log: AttemptLog = field(default_factory=AttemptLog)
+    log: AttemptLog = NOTHING_DONE
 
     def without_facts(self) -> RegistryEntry:
         """Who, but no longer what: after a hand-over that was not clean."""
@@ -168,13 +171,16 @@ class Burials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """There were too many letters to keep them all."""
 
 
+NO_BURIALS = Burials()
+
+
 class ConsentMemory(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What outlives the registry: consent (R56), versions of syncs without an external id (R96), burials
     (R98)."""
 
     consent: dict[str, ConsentWord] = field(default_factory=dict)
     versions: dict[str, Version] = field(default_factory=dict)
-    burials: Burials = field(default_factory=Burials)
+    burials: Burials = NO_BURIALS
 
 
 class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from onelane.intents import ContactUpsert, ProductSignUp, parse_intent
 from onelane_worker.planner.fold import Accepted, DesiredState
-from onelane_worker.planner.registry import AttemptLog, Burials, ConsentMemory, Role
+from onelane_worker.planner.registry import NO_BURIALS, AttemptLog, Burials, ConsentMemory, Role
 
 MOST_LETTERS = 100
 """Dead letters of one lane that are told apart; an older one leaves out all that was ever written since."""
@@ -46,7 +46,7 @@ def ended(
         return memory
     letters = {id_: number for id_, number in burials.letters.items() if id_ not in desired.ids}
     if not letters and not burials.dropped:
-        return replace(memory, burials=Burials())
+        return replace(memory, burials=NO_BURIALS)
     paths = () if log is None else _written(desired, log, role)
     written = {**burials.written, **dict.fromkeys(paths, burials.count)}
     burials = replace(burials, letters=letters, written=written)
