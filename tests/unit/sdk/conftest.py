@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -49,6 +50,18 @@ class Driven:
             return await getattr(self.queue, verb)(*args, **kwargs)
 
         return lambda *args, **kwargs: self._runner.run(call(*args, **kwargs))
+
+
+def waiting(redis: Redis, lane: str) -> list[str]:
+    return cast(list[str], redis.lrange(Keys().key("queue", lane), 0, -1))
+
+
+def stored(redis: Redis) -> int:
+    return len(redis.keys(Keys().key("intent", "*")))
+
+
+def wake_ups(redis: Redis) -> int:
+    return cast(int, redis.llen("onelane.main"))
 
 
 @dataclass
@@ -132,3 +145,18 @@ async def _twin(redis: Redis, request: pytest.FixtureRequest) -> AsyncRedis:
 @pytest.fixture
 def shop(open_shop: Open) -> Shop:
     return open_shop()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
