@@ -86,7 +86,7 @@ class TestFacts:
         assert absorb(know, op.Read("c1"), op.Found(facts()), NOW_MS).tombstones == {}
 
 
-class TestDeeds:
+class TestLog:
     def test_create(self) -> None:
         body = {"role": "lead", "email": ANN, "name": "Ann"}
         know = absorb(knowing(journal=journal()), op.Create(body), op.Found(facts(role="lead")), NOW_MS)

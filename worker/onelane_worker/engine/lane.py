@@ -316,7 +316,7 @@ class _LaneJob:
         if isinstance(operation, op.ListTypes):
             needed = frozenset(channel for channel in attempt.desired.words if channel.isdigit())
             return await executor.types(needed, lease)
-        if not isinstance(operation, op.WRITES):
+        if not op.is_write(operation):
             return await executor.read(operation, lease)
         performed = await executor.write(operation, lease, self._record(attempt, operation))
         if isinstance(operation, op.Create) and isinstance(performed.reply, op.Unknown):

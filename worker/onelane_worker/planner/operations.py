@@ -14,11 +14,14 @@ Both are plain values: the planner never sees HTTP, the gateway never sees an in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 from msgspec import Struct
 
 from onelane_worker.planner.registry import Facts
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # in typing from Python 3.13
 
 ConsentType = Literal["opt_in", "opt_out"]
 
@@ -117,13 +120,9 @@ WriteOperation = Union[Create, Update, Unarchive, Archive, Merge, Delete, Attach
 Operation = Union[ReadOperation, WriteOperation]
 
 
-WRITES = (Create, Update, Unarchive, Archive, Merge, Delete, Attach, Detach)
-"""Calls that may change something at Intercom."""
-
-
-def is_write(operation: Operation) -> bool:
+def is_write(operation: Operation) -> TypeIs[WriteOperation]:
     """True if the call may change something at Intercom."""
-    return isinstance(operation, WRITES)
+    return isinstance(operation, (Create, Update, Unarchive, Archive, Merge, Delete, Attach, Detach))
 
 
 # ── replies ───────────────────────────────────────────────────────────────────────────────────────────────
