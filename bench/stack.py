@@ -85,7 +85,7 @@ class Stack:
             "ONELANE_INTERCOM_URL": self.stub_url,
             "ONELANE_INTERCOM_TOKEN": "bench",
             "ONELANE_REQUESTS_PER_10S": "1000000",
-            "ONELANE_FAILOVER_HOLD_S": "0",
+            "ONELANE_NEW_REDIS": "true",
             **{f"ONELANE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         command = [sys.executable, "-m", "onelane_worker", "worker", "--loglevel", "warning"]

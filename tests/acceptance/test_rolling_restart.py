@@ -62,7 +62,7 @@ def fleet(valkey: Redis, valkey_url: str, onelane_sandbox: SandboxControl, tmp_p
         INTERCOM_URL=onelane_sandbox.url,
         INTERCOM_TOKEN=onelane_sandbox.token,
         CONCURRENCY=4,
-        FAILOVER_HOLD_S=0,
+        NEW_REDIS="true",
     )
     with LocalStack(tmp_path, GRACE_S) as stack:
         yield Fleet(stack, env)

@@ -32,7 +32,7 @@ CALM: dict[str, object] = {
     "BACKOFF_BASE_S": 0.05,
     "BACKOFF_CAP_S": 0.3,
     "PARKED_RETRY_S": 0.2,
-    "FAILOVER_HOLD_S": 0,
+    "NEW_REDIS": "true",
 }
 """The windows of production, shrunk. Nobody waits for the settle window: the index never catches up."""
 STORMY: dict[str, object] = {**CALM, "HTTP_TIMEOUT_S": 1, "SETTLE_WINDOW_S": 2}

@@ -51,12 +51,18 @@ _OF_OTHER_APPS: Final = (
 
 @asynccontextmanager
 async def make_engine(
-    settings: Settings, name: str, concurrency: int, observer: Observer, end: Callable[[str], None]
+    settings: Settings,
+    name: str,
+    concurrency: int,
+    observer: Observer,
+    end: Callable[[str], None],
+    first: bool,
 ) -> AsyncIterator[Engine]:
     """An engine in the running loop, for as long as the block lasts.
 
-    It waits for a Redis that is away or refuses. `end` is told why, if the queue turns out to belong to
-    another workspace of Intercom. Raises `OtherWorkspace` if that is certain at once.
+    It waits for a Redis that is away or refuses. `first`: this process has made no other before. `end` is
+    told why, if the queue turns out to belong to another workspace of Intercom. Raises `OtherWorkspace` if
+    that is certain at once.
     """
     target = settings.redis_target
     intercom, client = IntercomClient(settings), LaneClient.from_url(target.url, target.tls, _waits)
@@ -65,7 +71,8 @@ async def make_engine(
         workspace = await _open(client, settings.workspace)
         own = OwnIntercom(intercom, client.ask, workspace.keys, end)
         await _confirm(own)
-        store = LaneStore(client, workspace, lane_settings(settings))
+        stored = lane_settings(settings, new_redis=first and settings.new_redis)
+        store = LaneStore(client, workspace, stored)
         watches.append(asyncio.create_task(own.watch(), name="onelane-whose-queue"))
         if settings.dead_letter_ttl_s is not None:
             looking = dead_letter_expiry.watch(store, client.ask, workspace.keys, settings.dead_letter_ttl_s)
@@ -121,8 +128,10 @@ async def _confirm(own: OwnIntercom) -> None:
         log.warning("nothing is written before Intercom has told whose token this is", **words)
 
 
-def lane_settings(settings: Settings) -> LaneSettings:
+def lane_settings(settings: Settings, *, new_redis: bool = False) -> LaneSettings:
     return LaneSettings(
+        durable=settings.redis_durable,
+        new_redis=new_redis,
         lease_ms=_ms(settings.lease_s),
         commit_ms=_ms(settings.commit_s),
         failover_hold_ms=_ms(settings.hold_s),

@@ -15,8 +15,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from copy import copy
-from functools import partial
+from itertools import chain, repeat
 from typing import Any, NoReturn
 
 import structlog
@@ -30,6 +31,7 @@ from onelane import BadSetting
 from onelane.wakeup import TASK, celery_queue
 from onelane_worker.bootstrap import make_engine, plain_app, require_usable_redis
 from onelane_worker.checks import Unfit
+from onelane_worker.engine.engine import Engine
 from onelane_worker.engine.task_events import TaskEvents
 from onelane_worker.engine.thread import EngineThread
 from onelane_worker.engine.workspace_check import OtherWorkspace
@@ -117,7 +119,12 @@ class _Process:
 
     def start(self, hostname: str) -> None:
         """Serve lanes. Ends the process if the queue belongs to another workspace of Intercom."""
-        make = partial(make_engine, self._settings, hostname, self._lanes, self.events, self._end_worker)
+        first = chain([True], repeat(False))
+
+        def make() -> AbstractAsyncContextManager[Engine]:
+            settings, lanes = self._settings, self._lanes
+            return make_engine(settings, hostname, lanes, self.events, self._end_worker, next(first))
+
         self.engine = EngineThread(make, self._engine_ended)
         self.events.start()
         try:

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     redis_durable: bool = Field(
         False, description="Redis cannot lose an acknowledged write (appendfsync always, no failover)"
     )
+    new_redis: bool = Field(
+        False, description="This Redis was made, empty, for this start: its first server has lost nothing"
+    )
     failover_hold_s: float | None = Field(
         None,
         ge=0,

@@ -84,6 +84,8 @@ class LaneSettings:
     """Grace + HTTP time-out + tail: how long a recorded write may still commit."""
     failover_hold_ms: int = 31_000
     """In a new epoch nothing is granted for this long; 0: Redis cannot lose what it has acknowledged."""
+    durable: bool = False
+    """Redis cannot lose what it has acknowledged: another server is no epoch in which anything was lost."""
     new_redis: bool = False
     """This Redis was made for this start, so a first epoch can have lost nothing and begins without a hold. A
     process may say so of the first workspace that it opens only: if Redis is emptied later, writes of before

@@ -23,7 +23,7 @@ SETTINGS = {
     "HTTP_TIMEOUT_S": "2",
     "WRITE_TAIL_S": "1",
     "SEND_GRACE_S": "0.5",
-    "FAILOVER_HOLD_S": "0",  # its Redis is new, and empty for that reason alone
+    "NEW_REDIS": "true",
 }
 """The sandbox is on this machine: a call that is not answered in two seconds will not be. So a lost answer
 costs seconds here instead of half a minute. The settle window and all other settings are the defaults."""

@@ -28,8 +28,8 @@ local function look_at_server()
   local known = redis.call('HMGET', prefix .. 'epoch', 'server', 'since', 'resumed')
   local here = server()
   if known[1] ~= here then
-    local first = not known[1] and settings.new_redis == 1
-    known = { here, first and '0' or text(now), false }
+    local kept = settings.durable == 1 or (not known[1] and settings.new_redis == 1)
+    known = { here, kept and '0' or text(now), false }
     redis.call('HSET', prefix .. 'epoch', 'server', here, 'since', known[2])
     redis.call('HDEL', prefix .. 'epoch', 'resumed')
   end
