@@ -281,6 +281,8 @@ class SettleCheck(_Base):
 
     kind: Literal["settle_check"] = "settle_check"
     tries: int = 1
+    made: str | None = None
+    """The contact that was made: the registry may have forgotten it when the check comes late."""
 
     bulk: ClassVar[bool] = True
     schema_version: ClassVar[int] = 2

@@ -158,11 +158,12 @@ class Endings:
         and one that an external id guarded only after Redis may have lost a moment."""
         if know.log.created is None or not self._policy.settle_check:
             return KEEP
-        return self._check(1, only_in_new_epoch=not duplicate_check.is_owed(know))
+        return self._check(1, know.log.created, only_in_new_epoch=not duplicate_check.is_owed(know))
 
-    def _check(self, tries: int, *, only_in_new_epoch: bool = False) -> Check:
+    def _check(self, tries: int, made: str | None, *, only_in_new_epoch: bool = False) -> Check:
         """The look that this lane owes, when the index must show everybody who is there now."""
-        payload = SettleCheck(email=accepted(self._lease.grant.head).intent.email, tries=tries).to_json()
+        email = accepted(self._lease.grant.head).intent.email
+        payload = SettleCheck(email=email, tries=tries, made=made).to_json()
         return Check(token_hex(16), payload, self._policy.settle_window_ms, only_in_new_epoch)
 
     async def check_later(self, know: Knowledge, *, again: bool, counted: bool = True) -> Settled:
@@ -171,8 +172,9 @@ class Endings:
         `counted`: it was tried. While the line is stopped nothing is, for as long as that lasts.
         """
         head = self._lease.grant.head
-        tries = getattr(accepted(head).intent, "tries", MOST_CHECKS) + counted
-        owed = self._check(tries) if again and tries <= MOST_CHECKS else KEEP
+        intent = accepted(head).intent
+        tries = getattr(intent, "tries", MOST_CHECKS) + counted
+        owed = self._check(tries, getattr(intent, "made", None)) if again and tries <= MOST_CHECKS else KEEP
         return await self._settled(
             ((head.id, later(know.log)),), self.pointers(ended(know)), KEEP, check=owed
         )

@@ -63,6 +63,8 @@ class DesiredState(Struct, frozen=True):
     external_id: str | None
     new_email: str | None = None
     """The address that the person has from now on, normalised (EmailChange)."""
+    made: str | None = None
+    """The contact whose create owed this settle check."""
     contact_id: str | None = None
     """A contact that the producer points at (ProductSignUp)."""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -310,6 +312,7 @@ def _desired_state(
         spellings=tuple(dict.fromkeys([*stored, *written]))[:MAX_SPELLINGS],
         external_id=head.intent.external_id,
         new_email=next(iter(_new_address(head.intent)), None),
+        made=getattr(head.intent, "made", None),
         contact_id=getattr(head.intent, "contact_id", None),
         fields=fields,
         insert_fields=_paths(head.intent.set_on_insert) if isinstance(head.intent, ContactUpsert) else {},

@@ -72,7 +72,10 @@ def merge_stray(s: Situation, others: Iterable[Contact], user: Contact) -> op.Me
 
 def _is_ours(s: Situation, lead: Contact, user: Contact) -> bool:
     """We made it just now, or when the index could not show us the user yet."""
-    if lead.made_ms is None:
+    made_ms = lead.made_ms
+    if made_ms is None and lead.created_at is not None and s.desired.made == lead.id:
+        made_ms = lead.created_at * 1000
+    if made_ms is None:
         return False
     user_ms = s.now_ms if user.created_at is None else user.created_at * 1000
-    return min(s.now_ms - lead.made_ms, abs(user_ms - lead.made_ms)) <= s.policy.settle_window_ms
+    return min(s.now_ms - made_ms, abs(user_ms - made_ms)) <= s.policy.settle_window_ms
