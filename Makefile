@@ -8,7 +8,7 @@ SLOW := acceptance cli chaos guarantees packaging simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit packaging lowest pythons simulation guarantees acceptance chaos chaos-short lint types contracts format bench clean
+.PHONY: help demo up test unit packaging lowest pythons simulation guarantees acceptance chaos chaos-short lint types contracts format bench-engine clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,8 +77,8 @@ format: $(DEV_STAMP) ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV_STAMP) ## Time and memory, measured on this machine
-	$(BIN)/python -m bench
+bench-engine: $(DEV_STAMP) ## How fast the engine is beside plain Celery, on this machine; some minutes
+	$(BIN)/python -m bench.engine
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
