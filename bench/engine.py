@@ -11,19 +11,28 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
+from redis.exceptions import NoScriptError
 from rich.console import Console
 from rich.table import Table
 
 from bench.stack import Stack, Worker, stack, wait_until
 from onelane import ContactQueue, ContactSync, LeadCapture, ProductSignUp
+from onelane.keys import Keys
+from onelane.workspace import open_calls, opened
+from onelane_worker.bootstrap import lane_settings
+from onelane_worker.lanes.store import WORKER_SCRIPTS, LaneStore, Script, finish, script
+from onelane_worker.lanes.types import Ended, Step
+from onelane_worker.settings import Settings
 
 Figures = dict[str, float]
+T = TypeVar("T")
 console = Console(stderr=True)
 
 
@@ -224,6 +233,99 @@ def memory(size: int) -> Figures:
     return found
 
 
+def round_trips(times: int = 10) -> Figures:
+    """Scripts that the worker calls for one intent, on an idle system; `tick` and `reserve` apart."""
+    with running() as run:
+        names = {script(name, SCRIPT_SETTINGS).sha: name for name in WORKER_SCRIPTS}
+        kinds: dict[str, Callable[[int], Any]] = {
+            "newcomer": lambda n: sign_up(n),
+            "update": lambda n: sync(n, "Bea"),
+            "no-op": lambda n: sync(n, "Bea"),
+        }
+        found: Figures = {}
+        for kind, make in kinds.items():
+            with run.at.redis.monitor() as monitor:
+                for n in range(times):
+                    run.queue.wait(run.queue.enqueue(make(n)).id, timeout=30)
+                run.at.redis.echo("the end")
+                seen = Counter(_called(line, names) for line in _until_end(monitor))
+            for apart in ("tick", "reserve", None):
+                seen.pop(apart, None)
+            found[f"round trips {kind}"] = seen.total() / times
+        return found
+
+
+SCRIPT_SETTINGS = lane_settings(Settings(requests_per_10s=1_000_000, new_redis=True), new_redis=True)
+"""Those of `Stack.onelane`: scripts are known by the digest of their text, which holds the settings."""
+
+
+def _until_end(monitor: Any) -> Iterator[str]:
+    for seen in monitor.listen():
+        if "the end" in seen["command"]:
+            return
+        if seen["client_type"] != "lua":
+            yield seen["command"]
+
+
+def _called(command: str, names: Mapping[str, str]) -> str | None:
+    word, _, rest = command.partition(" ")
+    return names.get(rest.split(" ", 1)[0].lower()) if word.upper() == "EVALSHA" else None
+
+
+def scale(sizes: Sequence[int]) -> Figures:
+    """Microseconds of one enqueue, claim and settle while so many intents wait, each in its lane."""
+    found: Figures = {}
+    with stack() as at:
+        queue = ContactQueue.from_url(at.redis_url)
+        queue.enqueue(LeadCapture(email="first@example.test"))
+        workspace = opened("main", [at.redis.execute_command(*call) for call in open_calls(Keys("main"))])
+        store = LaneStore(_Blocking(at.redis), workspace, SCRIPT_SETTINGS)
+        waiting = number = 0
+        for size in sizes:
+            for start in range(waiting, size, 10_000):
+                people = range(start, min(start + 10_000, size))
+                queue.enqueue_many([LeadCapture(email=f"w{n}@example.test", name="Ann") for n in people])
+            waiting = size
+            took: dict[str, list[float]] = {"enqueue": [], "claim": [], "settle": []}
+            for n in range(200):
+                number += 1
+                _timed(took["enqueue"], lambda: queue.enqueue(LeadCapture(email=f"e{size}.{n}@example.test")))  # noqa: B023
+                claimed = _timed(
+                    took["claim"],
+                    lambda: finish(store.claim("bench", number, 1, suspects=(0, 0), wakes=0, in_hand=0)),  # noqa: B023
+                )
+                [grant] = claimed.grants
+                step = Step(grant.lane, grant.token, grant.fence, 1)
+                ends = [Ended(grant.head.id, '{"result":"created"}')]
+                _timed(took["settle"], lambda: finish(store.settle(step, ends, registry=None)))  # noqa: B023
+            for what, values in took.items():
+                found[f"{what} µs, {size:,} waiting"] = statistics.median(values) * 1e6
+    return found
+
+
+class _Blocking:
+    """The lanes' client over a blocking connection."""
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+
+    async def run(self, script: Script, key: str, args: Sequence[str | int]) -> Any:
+        try:
+            return self._redis.evalsha(script.sha, 1, key, *args)
+        except NoScriptError:
+            return self._redis.eval(script.text, 1, key, *args)
+
+    async def read(self, *command: str | int) -> Any:
+        return self._redis.execute_command(*command)
+
+
+def _timed(took: list[float], call: Callable[[], T]) -> T:
+    began = time.perf_counter()
+    answer = call()
+    took.append(time.perf_counter() - began)
+    return answer
+
+
 def quantile(values: Sequence[float], q: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
@@ -235,6 +337,8 @@ MEASURES: dict[str, Callable[[bool], Figures]] = {
     "paced": lambda quick: paced(5 if quick else 20),
     "idle": lambda quick: idle(5 if quick else 30),
     "killed": lambda quick: killed(),
+    "round-trips": lambda quick: round_trips(),
+    "scale": lambda quick: scale((1_000, 20_000) if quick else (1_000, 30_000, 1_000_000)),
     "memory": lambda quick: memory(2000 if quick else 20_000),
 }
 

@@ -26,20 +26,25 @@ class Stub:
         self.latency_s = latency_ms / 1000
         self.requests = 0
         self.log: list[tuple[float, str, bytes]] | None = None
-        self._made = 0
+        self._contacts: dict[str, dict[str, Any]] = {}
 
     def answer(self, method: str, path: str, body: bytes) -> bytes:
         self.requests += 1
         if self.log is not None:
             self.log.append((time.time(), f"{method} {path}", body))
         if path == "/contacts" and method == "POST":
-            self._made += 1
-            return contact(f"{self._made:024x}", json.loads(body))
+            return self._write(f"{len(self._contacts) + 1:024x}", body)
         if path == "/contacts/search":
             return NOBODY
         if path.startswith("/contacts/"):
-            return contact(path[10:34], json.loads(body) if body else {})
+            return self._write(path[10:34], body)
         return ME
+
+    def _write(self, contact_id: str, body: bytes) -> bytes:
+        kept = self._contacts.setdefault(contact_id, {})
+        if body:
+            kept.update(json.loads(body))
+        return contact(contact_id, kept)
 
     def control(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST":
@@ -52,7 +57,7 @@ class Stub:
 
 
 def contact(contact_id: str, sent: dict[str, Any]) -> bytes:
-    """A contact as Intercom shows it, with what was sent."""
+    """A contact as Intercom shows it, with what was written."""
     shown = {
         "type": "contact",
         "id": contact_id,
