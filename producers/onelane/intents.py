@@ -288,6 +288,17 @@ class SettleCheck(_Base):
     schema_version: ClassVar[int] = 2
 
 
+class DuplicateCheck(_Base):
+    """Onelane's own (`onelane repair`): merge the leads of the address into its user, whoever made them."""
+
+    kind: Literal["duplicate_check"] = "duplicate_check"
+    contact_ids: tuple[str, ...] = ()
+    """Contacts that were seen with this address, in whatever spelling."""
+
+    bulk: ClassVar[bool] = True
+    schema_version: ClassVar[int] = 3
+
+
 _paths_of = frozenset[str]  # inside ContactUpsert the name `set` is a field
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from onelane.email_address import InvalidAddress, normalise_email
 from onelane.errors import DedupeMismatch, InvalidIntent, OnelaneError, QueueFull
-from onelane.intents import ContactErasure, EmailChange, Intent, SettleCheck, parse_intent
+from onelane.intents import ContactErasure, DuplicateCheck, EmailChange, Intent, parse_intent
 from onelane.results import Outcome, Receipt
 from onelane.session import Arguments, Exchange, Session
 from onelane.settings import QueueSettings
@@ -44,7 +44,7 @@ class Submission:
     """A checked intent on its way into its lane. Its id is made once: sending it again changes nothing."""
 
     intent_id: str
-    intent: Intent | SettleCheck
+    intent: Intent | DuplicateCheck
     payload: str
 
     def lane(self, workspace: Workspace) -> str:
@@ -109,7 +109,7 @@ def prepare(intent: Intent | Mapping[str, Any]) -> Submission:
     return prepare_internal(parse_intent(intent))
 
 
-def prepare_internal(intent: Intent | SettleCheck) -> Submission:
+def prepare_internal(intent: Intent | DuplicateCheck) -> Submission:
     """The same for an intent that is known to be good, also one of Onelane's own. Raises `InvalidIntent`."""
     payload = intent.to_json()
     if len(payload.encode()) > MAX_PAYLOAD_BYTES:

@@ -15,10 +15,8 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from onelane.keys import Keys
-from onelane.submission import WAKE_MAX
 from onelane.tls import Target
 from onelane.workspace import Workspace, open_calls, opened
-from onelane_worker.checks import Unfit, require_fit
 from onelane_worker.engine import dead_letter_expiry
 from onelane_worker.engine.engine import Engine, Parts
 from onelane_worker.engine.lane import Timing
@@ -26,9 +24,10 @@ from onelane_worker.engine.timeline import Observer
 from onelane_worker.engine.workspace_check import OwnIntercom
 from onelane_worker.intercom.client import IntercomClient
 from onelane_worker.lanes.client import TIMEOUT_S, LaneClient, socket_options
+from onelane_worker.lanes.settings import lane_settings
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lanes.types import LaneSettings
 from onelane_worker.operate import old_data
+from onelane_worker.operate.redis_requirements import Unfit, require_fit
 from onelane_worker.planner.operations import Problem
 from onelane_worker.planner.policy import Policy
 from onelane_worker.redis_errors import said
@@ -128,36 +127,6 @@ async def _confirm(own: OwnIntercom) -> None:
         log.warning("nothing is written before Intercom has told whose token this is", **words)
 
 
-def lane_settings(settings: Settings, *, new_redis: bool = False) -> LaneSettings:
-    return LaneSettings(
-        durable=settings.redis_durable,
-        new_redis=new_redis,
-        lease_ms=_ms(settings.lease_s),
-        commit_ms=_ms(settings.commit_s),
-        failover_hold_ms=_ms(settings.hold_s),
-        max_hold_ms=_ms(settings.max_hold_s),
-        settle_window_ms=_ms(settings.settle_window_s),
-        registry_ttl_ms=_ms(settings.registry_ttl_s),
-        consent_ttl_ms=_ms(settings.consent_memory_s),
-        version_ttl_ms=_ms(settings.version_memory_s),
-        status_ttl_ms=_ms(settings.status_ttl_s),
-        unchanged_ttl_ms=_ms(min(settings.unchanged_ttl_s, settings.status_ttl_s)),
-        dedupe_ttl_ms=_ms(settings.dedupe_ttl_s),
-        fold_max=settings.fold_max,
-        max_kills=settings.max_kills,
-        wake_max=WAKE_MAX,
-        requests_per_10s=settings.requests_per_10s,
-        lane_max=settings.lane_max,
-        queue_max=settings.pending_max,
-        breaker_calls=settings.breaker_calls,
-        breaker_lanes=settings.breaker_lanes,
-        probe_first_ms=min(1_000, _ms(settings.parked_retry_s)),
-        probe_longest_ms=_ms(settings.parked_retry_s),
-        bulk_rejections=settings.bulk_rejections,
-        bulk_pause_ms=_ms(settings.parked_retry_s),
-    )
-
-
 def policy(settings: Settings) -> Policy:
     return Policy(
         other_external_id=settings.other_external_id,
@@ -202,8 +171,15 @@ def require_usable_redis(settings: Settings) -> None:
     with redis.Redis.from_url(target.url, **options) as client:
         require_fit(client, settings.redis_wait_s)
         with suppress(RedisError):  # it refuses now; then there is nothing that a worker could do to it
-            if (found := old_data.complaint(client)) is not None:
+            if (found := _old_data(client)) is not None:
                 raise Unfit(found)
+
+
+def _old_data(client: redis.Redis) -> str | None:
+    with client.pipeline(transaction=False) as pipe:
+        for command in old_data.calls():
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+        return old_data.complaint(pipe.execute(raise_on_error=False))
 
 
 def plain_app(broker: Target) -> Celery:

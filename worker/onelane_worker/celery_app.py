@@ -30,13 +30,13 @@ from pydantic import ValidationError
 from onelane import BadSetting
 from onelane.wakeup import TASK, celery_queue
 from onelane_worker.bootstrap import make_engine, plain_app, require_usable_redis
-from onelane_worker.checks import Unfit
 from onelane_worker.engine.engine import Engine
 from onelane_worker.engine.task_events import TaskEvents
 from onelane_worker.engine.thread import EngineThread
 from onelane_worker.engine.workspace_check import OtherWorkspace
 from onelane_worker.lanes.client import socket_options
 from onelane_worker.operate import logs
+from onelane_worker.operate.redis_requirements import Unfit
 from onelane_worker.settings import Settings, complaints
 
 log = structlog.get_logger(__name__)

@@ -6,16 +6,21 @@ The environment decides; without it, a running `onelane up` of this user; withou
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onelane_worker.cli import state
-from onelane_worker.cli._errors import USAGE, fail
+from onelane_worker.cli._errors import NEGATIVE, USAGE, fail
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from redis.exceptions import RedisError
 
     from onelane import ContactQueue, QueueSettings
+    from onelane_worker.lanes.client import LaneClient
+    from onelane_worker.operate.open_workspace import OpenWorkspace
     from onelane_worker.settings import Settings
+
+T = TypeVar("T")
 
 REDIS_URL = "ONELANE_REDIS_URL"
 BROKER_URL = "ONELANE_BROKER_URL"
@@ -37,28 +42,94 @@ def queue_settings() -> QueueSettings:
 
 
 def open_queue() -> ContactQueue:
-    """The queue that the command means."""
-    from onelane import ContactQueue
+    """The queue that the command means. Ends the command if the Redis holds data of version 0.2."""
+    from contextlib import suppress
 
-    return ContactQueue(queue_settings())
+    from redis.exceptions import RedisError
 
-
-def open_redis(tries: int | None = None) -> Redis:
-    """A client of the same Redis, for looking at lanes. It gives up as soon as the SDK does.
-
-    `tries`: how often each call is made at most; None is redis-py's own choice.
-    """
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    from onelane import link
+    from onelane import ContactQueue, link
+    from onelane_worker.operate import old_data
 
     settings = queue_settings()
-    options = link.client_options(settings)
-    if tries is not None:
-        options["retry"] = Retry(NoBackoff(), tries - 1)
-    return Redis.from_url(**options)
+    with suppress(RedisError), link.blocking_client(settings) as redis:  # the queue itself is more patient
+        with redis.pipeline(transaction=False) as pipe:
+            for command in old_data.calls():
+                pipe.execute_command(*command)
+            found = old_data.complaint(pipe.execute(raise_on_error=False))
+        if found is not None:
+            fail(NEGATIVE, found)
+    return ContactQueue(settings)
+
+
+def run(
+    work: Callable[[OpenWorkspace], Coroutine[Any, Any, T]],
+    *,
+    create: bool = False,
+    patience_s: float | None = None,
+) -> T:
+    """What `work` returns, done with the workspace that the command means.
+
+    `create`: the workspace is made if nobody has used it yet; else it looks empty then. `patience_s`: how
+    long Redis may be away or refuse; the SDK's time-out, if not given. Raises redis-py's errors and
+    `OnelaneError`, and ends the command if the Redis holds data of version 0.2.
+    """
+    import asyncio
+
+    given = queue_settings()
+    return asyncio.run(_run(work, create, given.enqueue_timeout_s if patience_s is None else patience_s))
+
+
+async def _run(work: Callable[[OpenWorkspace], Coroutine[Any, Any, T]], create: bool, patience_s: float) -> T:
+    import asyncio
+
+    from onelane_worker.lanes.client import LaneClient
+
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    settings, gave_up, timer = settings_of_workspace(), [], None
+
+    def give_up(error: RedisError) -> None:
+        gave_up.append(error)
+        task.cancel()  # type: ignore[union-attr]
+
+    def waiting(error: RedisError | None) -> None:
+        """The client tells when its calls begin to wait for Redis, and when none waits any more."""
+        nonlocal timer
+        if timer is not None:
+            timer.cancel()
+        timer = None if error is None else loop.call_later(patience_s, give_up, error)
+
+    target = settings.redis_target
+    client = LaneClient.from_url(target.url, target.tls, waiting)
+    try:
+        return await work(await _opened(client, settings, create))
+    except asyncio.CancelledError:
+        if gave_up:
+            raise gave_up[0] from None
+        raise
+    finally:
+        await client.aclose()
+
+
+async def _opened(client: LaneClient, settings: Settings, create: bool) -> OpenWorkspace:
+    from secrets import token_hex
+
+    from onelane.keys import Keys
+    from onelane.workspace import META, Workspace, open_calls, opened
+    from onelane_worker.lanes.settings import lane_settings
+    from onelane_worker.lanes.store import LaneStore
+    from onelane_worker.operate import old_data
+    from onelane_worker.operate.open_workspace import OpenWorkspace
+
+    keys = Keys(settings.workspace)
+    calls = open_calls(keys) if create else (("HGETALL", keys.key(META)),)
+    replies = await client.ask([*calls, *old_data.calls()])
+    if (found := old_data.complaint(replies[len(calls) :])) is not None:
+        fail(NEGATIVE, found)
+    if create or replies[0]:
+        workspace = opened(settings.workspace, replies[: len(calls)])
+    else:
+        workspace = Workspace(settings.workspace, token_hex(16))  # of nobody: nothing is known
+    return OpenWorkspace(workspace, LaneStore(client, workspace, lane_settings(settings)), client.ask)
 
 
 def where_redis_is() -> str:
@@ -94,7 +165,10 @@ def settings_of_workspace() -> Settings:
     sandbox = {"intercom_url": url, "intercom_token": SANDBOX_TOKEN}
     of_up = isinstance(url, str) and not is_set("ONELANE_INTERCOM_TOKEN")
     return worker_settings(
-        redis_url=given.redis_url, broker_url=given.broker_url, **(sandbox if of_up else {})
+        redis_url=given.redis_url,
+        broker_url=given.broker_url,
+        workspace=given.workspace,
+        **(sandbox if of_up else {}),
     )
 
 

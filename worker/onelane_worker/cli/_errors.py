@@ -86,6 +86,7 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
     from redis.exceptions import RedisError  # late: most commands end well
 
     from onelane import errors
+    from onelane_worker.lanes.types import LaneError
     from onelane_worker.redis_errors import refusal
 
     match error:
@@ -101,6 +102,8 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
             return NEGATIVE, str(error), "`onelane lanes` shows the longest queues, and why they wait."
         case errors.UnknownIntent():
             return NOT_FOUND, str(error), "`onelane lane EMAIL` shows what is known of an address."
+        case LaneError():
+            return NEGATIVE, "the workspace was deleted or made anew meanwhile", "Try again."
         case errors.WaitTimeout():
             return TIMED_OUT, str(error), "It goes on; look again with `onelane status`."
         case errors.QueueUnavailable() | RedisError() if (known := refusal(error)) is not None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from onelane_worker.cli import _output as output
 
 if TYPE_CHECKING:
-    from onelane_worker.lanes.model import DeadLetter
+    from onelane_worker.operate.dead_letters import DeadLetter
 
 NOT_DONE = {
     "gone": "is no dead letter any more",
     "erasing": "the person is being erased: it ends with that",
     "lane_full": "its lane is full: replay it when that has drained",
-    "queue_full": "its partition of the queue is full: replay it when that has drained",
+    "queue_full": "the queue is full: replay it when that has drained",
     "forgotten": "what was written since is not remembered any more: --as-is applies it whole",
     "unreadable": "no worker could read it: only discarding is left",
 }

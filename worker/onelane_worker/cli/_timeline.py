@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onelane_worker.cli import _output as output
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 Entry = dict[str, Any]
 SHOWN = 40
 """Entries that a page shows; `--json` has them all."""
 
 
-def read(redis: Redis, lane: str, waiting: Iterable[Entry]) -> list[Entry]:
-    """The entries of a lane, oldest first. `waiting`: the statuses of intents that have not ended."""
-    from onelane_worker import history
-
-    events = history.read(redis, lane)
+def entries(stored: Sequence[str], waiting: Iterable[Entry]) -> list[Entry]:
+    """The entries of a lane, oldest first. `stored`: its events as JSON; `waiting`: the documents of intents
+    that have not ended."""
+    events = [event for event in map(_loaded, stored) if event is not None]
     accepted: dict[str, Entry] = {}
     for event in events:  # the first that tells of an intent; a later one may tell of its return
         if "accepted_ms" in event:
             accepted.setdefault(event["id"], _accepted(event, event["accepted_ms"]))
     for one in waiting:
         accepted.setdefault(one["id"], _accepted(one, _ms(one["accepted_at"])))
-    entries: list[Entry] = sorted([*accepted.values(), *events], key=lambda entry: entry["at_ms"])
-    return entries
+    return sorted([*accepted.values(), *events], key=lambda entry: int(entry["at_ms"]))
+
+
+def _loaded(text: str) -> Entry | None:
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and "at_ms" in event else None
 
 
 def _accepted(told: Entry, at_ms: int) -> Entry:

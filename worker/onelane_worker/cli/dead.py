@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice, repeat
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import TYPE_CHECKING, Annotated, NoReturn, Self
 
 import typer
 
@@ -18,16 +17,15 @@ from onelane_worker.cli import _output as output
 from onelane_worker.cli._errors import NEGATIVE, NOT_FOUND, USAGE, Commands, fail
 
 if TYPE_CHECKING:
-    from redis import Redis
-
-    from onelane_worker.lanes.model import DeadLetter
-    from onelane_worker.letters import Deed, Hands, Selection
+    from onelane_worker.operate.dead_letters import DeadLetter, Done, Selection
+    from onelane_worker.operate.open_workspace import OpenWorkspace
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsLines = Annotated[
     bool, typer.Option("--json", help="Print JSON, one line for each; no line if there is none.")
 ]
 _WHICH = "Which"
+_Words = Sequence[str] | None
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of receipts.")]
 OfKind = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Of this kind.", rich_help_panel=_WHICH)
@@ -68,15 +66,21 @@ def dead_list(
     as_json: AsLines = False,
 ) -> None:
     """List them, newest first."""
-    from onelane_worker.cli._config import open_redis
-    from onelane_worker.letters import count, newest
+    from onelane_worker.cli._config import run
+    from onelane_worker.operate.dead_letters import count, newest
 
-    _require_ids(ids or [])
-    filtered = any((ids, kind, error, older_than, newer_than))
-    with open_redis() as redis:
-        selection = _selection(redis, tuple(ids or ()), kind, error, older_than, newer_than)
-        letters = list(islice(newest(redis, selection), limit + 1))
-        total = count(redis) if len(letters) > limit else 0
+    which = _Which.of(ids, kind, error, older_than, newer_than)
+
+    async def read(opened: OpenWorkspace) -> tuple[list[DeadLetter], int]:
+        found: list[DeadLetter] = []
+        async for letter in newest(opened, await which.selection(opened)):
+            found.append(letter)
+            if len(found) > limit:
+                return found, await count(opened)
+        return found, len(found)
+
+    letters, total = run(read)
+    filtered = which.is_filter or bool(which.ids)
     if len(letters) <= limit:
         older = ""
     elif filtered:  # to count those that match, all would have to be read
@@ -98,16 +102,19 @@ def dead_show(
     as_json: AsJson = False,
 ) -> None:
     """Show one whole, addresses masked: what was wanted, why it died, what a replay would leave out."""
-    from onelane_worker.cli._config import open_redis
-    from onelane_worker.lanes import views
-    from onelane_worker.letters import would_leave_out
+    from onelane_worker.cli._config import run
+    from onelane_worker.operate.dead_letters import letters_of, would_leave_out
 
     _require_ids([intent_id])
-    with open_redis() as redis:
-        letter = views.dead_letter(redis, intent_id)
-        if letter is None:
-            _not_found(intent_id)
-        [gone] = would_leave_out(redis, [letter])
+
+    async def read(opened: OpenWorkspace) -> tuple[DeadLetter, frozenset[str] | None] | None:
+        letters = await letters_of(opened, [intent_id])
+        return (letters[0], (await would_leave_out(opened, letters))[0]) if letters else None
+
+    found = run(read)
+    if found is None:
+        _not_found(intent_id)
+    letter, gone = found
     if as_json:
         left_out = {"left_out": None if gone is None else sorted(gone)}
         output.print_json(letter_page.document(letter, whole=True) | left_out)
@@ -143,25 +150,28 @@ def dead_replay(
     Left out is what later intents of the same address have written since, and a word on consent that the
     person has taken back. Exit code 1 if some could not be replayed.
     """
+    from onelane_worker.cli._config import run
+    from onelane_worker.operate import dead_letters as letters
+
     words = output.masked(reason.strip())
+    which = _Which.of(ids, kind, error, older_than, newer_than).required(everything)
 
-    def replay(hands: Hands, letter: DeadLetter) -> Deed:
-        return hands.replay(letter, whole=as_is, reason=words)
-
-    _require_choice(ids, kind, error, older_than, newer_than, everything)
-    with _opened() as redis:
-        chosen = _chosen(redis, ids, kind, error, older_than, newer_than)
+    async def do(opened: OpenWorkspace) -> list[Done] | None:
+        chosen = await _chosen(opened, which)
         if dry_run:
-            return _forecast(redis, chosen, as_is, as_json)
-        _confirm(
-            redis,
-            chosen,
-            f"Replay {output.many(len(chosen.ids), 'dead letter')}{' as they are' if as_is else ''}?",
-            yes,
-            as_is,
+            await _forecast(opened, chosen, as_is, as_json)
+            return None
+        how = " as they are" if as_is else ""
+        question = f"Replay {output.many(len(chosen.ids), 'dead letter')}{how}?"
+        await _confirm(opened, chosen, question, yes, as_is)
+        return await _do(
+            "replaying",
+            opened,
+            chosen.ids,
+            lambda letter: letters.replay(opened, letter, whole=as_is, reason=words),
         )
-        deeds = _do("replaying", redis, chosen.ids, replay)
-    return _tell("replayed", deeds, as_json)
+
+    _tell("replayed", run(do), as_json)
 
 
 @dead_letters.command("discard")
@@ -181,31 +191,71 @@ def dead_discard(
 
     It shows them and asks first, where there is somebody to ask.
     """
+    from onelane_worker.cli._config import run
+    from onelane_worker.operate import dead_letters as letters
+
     words = output.masked(reason.strip())
     if not words:
         fail(USAGE, "--reason is empty", "Say why: it is all that remains of them.")
 
-    def discard(hands: Hands, letter: DeadLetter) -> Deed:
-        return hands.discard(letter, words)
+    which = _Which.of(ids, kind, error, older_than, newer_than).required(everything)
 
-    _require_choice(ids, kind, error, older_than, newer_than, everything)
-    with _opened() as redis:
-        chosen = _chosen(redis, ids, kind, error, older_than, newer_than)
+    async def do(opened: OpenWorkspace) -> list[Done] | None:
+        chosen = await _chosen(opened, which)
         if dry_run:
-            return _forecast(redis, chosen, True, as_json)
-        _confirm(redis, chosen, f"Give up {output.many(len(chosen.ids), 'dead letter')} for good?", yes, True)
-        deeds = _do("discarding", redis, chosen.ids, discard)
-    return _tell("discarded", deeds, as_json)
+            await _forecast(opened, chosen, True, as_json)
+            return None
+        question = f"Give up {output.many(len(chosen.ids), 'dead letter')} for good?"
+        await _confirm(opened, chosen, question, yes, True)
+        return await _do(
+            "discarding", opened, chosen.ids, lambda letter: letters.discard(opened, letter, words)
+        )
+
+    _tell("discarded", run(do), as_json)
 
 
 # ── which ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _require_choice(ids: Any, *given: Any) -> None:
-    if bool(ids) == any(map(bool, given)):
-        hint = "Ids, or any of --kind, --error, --older-than, --newer-than, or --all; not both."
-        fail(USAGE, "say which dead letters", f"{hint} `onelane dead list` shows them.")
-    _require_ids(ids or [])
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """Which dead letters are meant; their ages in ms."""
+
+    ids: Sequence[str]
+    kinds: Sequence[str]
+    errors: Sequence[str]
+    older_ms: int | None
+    newer_ms: int | None
+
+    @classmethod
+    def of(cls, ids: _Words, kind: _Words, error: _Words, older: str | None, newer: str | None) -> Self:
+        """What the options say. Ends the command if one cannot be used."""
+        _require_ids(ids or [])
+        ages = _age_ms(older, "--older-than"), _age_ms(newer, "--newer-than")
+        return cls(ids or (), kind or (), error or (), *ages)
+
+    @property
+    def is_filter(self) -> bool:
+        return any((self.kinds, self.errors, self.older_ms is not None, self.newer_ms is not None))
+
+    def required(self, everything: bool) -> Self:
+        """Ends the command unless exactly one way to choose was used."""
+        if bool(self.ids) == (self.is_filter or everything):
+            hint = "Ids, or any of --kind, --error, --older-than, --newer-than, or --all; not both."
+            fail(USAGE, "say which dead letters", f"{hint} `onelane dead list` shows them.")
+        return self
+
+    async def selection(self, opened: OpenWorkspace) -> Selection:
+        from onelane_worker.operate.dead_letters import Selection
+
+        now_ms = await opened.now_ms()
+        return Selection(
+            ids=tuple(self.ids),
+            kinds=frozenset(name.replace("-", "_") for name in self.kinds),
+            errors=frozenset(self.errors),
+            buried_before_ms=None if self.older_ms is None else now_ms - self.older_ms,
+            buried_after_ms=None if self.newer_ms is None else now_ms - self.newer_ms,
+        )
 
 
 def _require_ids(ids: Sequence[str]) -> None:
@@ -225,41 +275,24 @@ class _Chosen:
     counts: letter_page.Counts
 
 
-def _chosen(
-    redis: Redis, ids: list[str] | None, kind: Any, error: Any, older_than: str | None, newer_than: str | None
-) -> _Chosen:
-    from onelane_worker.letters import each
+async def _chosen(opened: OpenWorkspace, which: _Which) -> _Chosen:
+    from onelane_worker.operate.dead_letters import each
 
-    wanted = tuple(ids or ())
     order: list[tuple[int, int, str]] = []
     counts = Counter[tuple[str, str]]()
-    for letter in each(redis, _selection(redis, wanted, kind, error, older_than, newer_than)):
+    async for letter in each(opened, await which.selection(opened)):
         order.append((letter.accepted_at_ms, letter.buried_at_ms, letter.id))
         counts[letter_page.sort_of(letter)] += 1
     found = tuple(id_ for *_, id_ in sorted(order))
-    missing = set(wanted) - set(found)
+    missing = set(which.ids) - set(found)
     if missing:
         _not_found(min(missing))
     return _Chosen(found, counts)
 
 
-def _selection(
-    redis: Redis, ids: tuple[str, ...], kind: Any, error: Any, older_than: str | None, newer_than: str | None
-) -> Selection:
-    from onelane_worker.letters import Selection
-
-    seconds, micros = redis.time()
-    now_ms = seconds * 1000 + micros // 1000
-    return Selection(
-        ids=ids,
-        kinds=frozenset(name.replace("-", "_") for name in kind or ()),
-        errors=frozenset(error or ()),
-        buried_before_ms=None if older_than is None else now_ms - _age_ms(older_than, "--older-than"),
-        buried_after_ms=None if newer_than is None else now_ms - _age_ms(newer_than, "--newer-than"),
-    )
-
-
-def _age_ms(text: str, option: str) -> int:
+def _age_ms(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|m|min|h|d)", text.strip())
     if found is None:
         raise typer.BadParameter("must be an age such as 90s, 30m, 2h or 7d", param_hint=option)
@@ -274,34 +307,30 @@ def _not_found(intent_id: str) -> NoReturn:
 # ── doing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _opened() -> Any:
-    from onelane_worker.cli._config import open_redis
-
-    with open_redis() as redis:
-        yield redis
-
-
-def _confirm(redis: Redis, chosen: _Chosen, question: str, yes: bool, whole: bool) -> None:
+async def _confirm(opened: OpenWorkspace, chosen: _Chosen, question: str, yes: bool, whole: bool) -> None:
     """Show which ones are meant, and ask; where there is nobody to ask, do neither."""
     if chosen.ids and not yes and is_interactive():
-        letter_page.show_chosen(_first(redis, chosen, whole), chosen.counts, err=True)
+        letter_page.show_chosen(await _first(opened, chosen, whole), chosen.counts, err=True)
         typer.confirm(question, abort=True, err=True)
 
 
-def _first(redis: Redis, chosen: _Chosen, whole: bool) -> list[letter_page.Forecast]:
-    return list(islice(_forecasts(redis, chosen.ids[: letter_page.LISTED], whole), letter_page.LISTED))
+async def _first(opened: OpenWorkspace, chosen: _Chosen, whole: bool) -> list[letter_page.Forecast]:
+    return [one async for one in _forecasts(opened, chosen.ids[: letter_page.LISTED], whole)]
 
 
-def _forecasts(redis: Redis, ids: Sequence[str], whole: bool) -> Iterator[letter_page.Forecast]:
+async def _forecasts(
+    opened: OpenWorkspace, ids: Sequence[str], whole: bool
+) -> AsyncIterator[letter_page.Forecast]:
     """Each letter, and what a replay of it would leave out."""
-    from onelane_worker.lanes import views
-    from onelane_worker.letters import PAGE, would_leave_out
+    from onelane_worker.operate.dead_letters import PAGE, letters_of, would_leave_out
+    from onelane_worker.operate.open_workspace import chunks
 
-    for start in range(0, len(ids), PAGE):
-        letters = views.dead_letters_of(redis, ids[start : start + PAGE])
-        paths = repeat(frozenset[str](), len(letters)) if whole else would_leave_out(redis, letters)
-        yield from zip(letters, paths, strict=True)
+    for page in chunks(ids, PAGE):
+        letters = await letters_of(opened, page)
+        none: list[frozenset[str] | None] = list(repeat(frozenset(), len(letters)))
+        paths = none if whole else await would_leave_out(opened, letters)
+        for forecast in zip(letters, paths, strict=True):
+            yield forecast
 
 
 def is_interactive() -> bool:
@@ -309,58 +338,53 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
-def _do(what: str, redis: Redis, ids: Sequence[str], act: Callable[[Hands, DeadLetter], Deed]) -> list[Deed]:
-    from onelane.publisher import Publisher
+async def _do(
+    what: str, opened: OpenWorkspace, ids: Sequence[str], act: Callable[[DeadLetter], Awaitable[Done]]
+) -> list[Done]:
+    from onelane.wakeup import Waker
+    from onelane_worker.cli._config import queue_settings
+    from onelane_worker.operate.dead_letters import PAGE, Done, letters_of
+    from onelane_worker.operate.open_workspace import chunks
 
-    from onelane_worker.cli._config import queue_settings, worker_settings
-    from onelane_worker.history import History
-    from onelane_worker.lanes import views
-    from onelane_worker.lanes.store import LaneStore
-    from onelane_worker.letters import PAGE, Deed, Hands
-    from onelane_worker.services import lane_settings
-
-    given = queue_settings()
-    limits = lane_settings(worker_settings())
-    told = History(redis, limits.status_ttl_ms)
-    hands = Hands(redis, LaneStore(redis, limits), told, given.lane_max, given.partition_max)
-    publisher = Publisher(given.broker, given.ca_file)
-    deeds = []
+    waker, done = Waker.of(queue_settings()), []
     try:
         with output.bar(what, len(ids)) as advance:
-            for start in range(0, len(ids), PAGE):
-                page = ids[start : start + PAGE]
-                letters = {letter.id: letter for letter in views.dead_letters_of(redis, page)}
+            for page in chunks(ids, PAGE):
+                letters = {letter.id: letter for letter in await letters_of(opened, page)}
                 for id_ in page:
-                    deed = act(hands, letters[id_]) if id_ in letters else Deed(id_, "gone")
-                    publisher.publish([deed.turn] if deed.turn else [])
-                    deeds.append(replace(deed, turn=None))
+                    done.append(await act(letters[id_]) if id_ in letters else Done(id_, "gone"))
+                    if done[-1].wake:
+                        waker.wake()
                     advance(1)
     finally:
-        publisher.close()
-    return deeds
+        waker.close()
+    return done
 
 
-def _forecast(redis: Redis, chosen: _Chosen, whole: bool, as_json: bool) -> None:
+async def _forecast(opened: OpenWorkspace, chosen: _Chosen, whole: bool, as_json: bool) -> None:
     if not as_json:
-        letter_page.show_chosen(_first(redis, chosen, whole), chosen.counts)
+        letter_page.show_chosen(await _first(opened, chosen, whole), chosen.counts)
         if chosen.ids:
             output.tell(f"{output.many(len(chosen.ids), 'dead letter')}; nothing was changed.")
         return
-    for letter, gone in _forecasts(redis, chosen.ids, whole):
+    async for letter, gone in _forecasts(opened, chosen.ids, whole):
         left = {"left_out": None if gone is None else sorted(gone)}
         output.print_json(letter_page.document(letter, whole=False) | left)
 
 
-def _tell(done: str, deeds: Sequence[Deed], as_json: bool) -> None:
-    failed = [deed for deed in deeds if deed.result != done]
+def _tell(what: str, done: Sequence[Done] | None, as_json: bool) -> None:
+    """`done` None: it was a forecast, and has been told."""
+    if done is None:
+        return
+    failed = [one for one in done if one.result != what]
     if as_json:
-        letters = [{"id": deed.id, "result": deed.result} for deed in deeds]
-        output.print_json({done: len(deeds) - len(failed), "failed": len(failed), "letters": letters})
+        letters = [{"id": one.id, "result": one.result} for one in done]
+        output.print_json({what: len(done) - len(failed), "failed": len(failed), "letters": letters})
     else:
-        output.tell(f"{output.many(len(deeds) - len(failed), 'dead letter')} {done}.")
-        for deed in failed:
-            output.tell(f"{deed.id}  {letter_page.NOT_DONE[deed.result]}", indent=2)
-        if done == "replayed" and len(failed) < len(deeds):
+        output.tell(f"{output.many(len(done) - len(failed), 'dead letter')} {what}.")
+        for one in failed:
+            output.tell(f"{one.id}  {letter_page.NOT_DONE[one.result]}", indent=2)
+        if what == "replayed" and len(failed) < len(done):
             output.tell("`onelane status ID` shows what becomes of each.")
     if failed:
         raise typer.Exit(NEGATIVE)

@@ -11,13 +11,12 @@ from onelane_worker.cli import _output as output
 from onelane_worker.cli._errors import NEGATIVE, UNREACHABLE, fail
 
 if TYPE_CHECKING:
-    from onelane import QueueSettings
-    from onelane.tls import Target
-    from onelane_worker.doctor import BrokerView
-    from onelane_worker.finding import Finding
+    from onelane_worker.engine.workspace_check import Record
+    from onelane_worker.operate.finding import Finding
+    from onelane_worker.operate.health import BrokerView
+    from onelane_worker.operate.open_workspace import OpenWorkspace
     from onelane_worker.planner.operations import Reply
     from onelane_worker.settings import Settings
-    from onelane_worker.workspace import Record
 
 _MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "bad": ("BAD", "bold red")}
 _BROKER_S = 2.0
@@ -37,7 +36,7 @@ def doctor(
     As a probe: exit code 0 healthy, 1 something is bad, 4 Redis or the broker is unreachable. The probe of a
     container is --local: it is quick, and asks Intercom for nothing.
     """
-    from onelane_worker.finding import verdict
+    from onelane_worker.operate.finding import verdict
 
     with output.progress("Asking", quiet=as_json) as say:
         findings, unreachable = _of_this_host() if local else _findings(say, timeout)
@@ -58,20 +57,19 @@ _Found = tuple[list["Finding"], tuple[str, str] | None]
 
 
 def _of_this_host() -> _Found:
-    """A probe has a second: one connection, one try, and no import of what it does not need."""
+    """A probe has a second: one try, and no waiting."""
     import socket
 
     from redis.exceptions import RedisError
 
-    from onelane_worker.cli._config import open_redis
-    from onelane_worker.finding import Finding, of_workers
-    from onelane_worker.presence import alive
+    from onelane_worker.cli._config import run
+    from onelane_worker.operate.engines import alive
+    from onelane_worker.operate.finding import Finding, of_workers
     from onelane_worker.redis_errors import said
 
     host = socket.gethostname()
     try:
-        with open_redis(tries=1) as redis:
-            names = [name for name in alive(redis) if name.endswith(f"@{host}")]
+        names = [one.name for one in run(alive, patience_s=0) if one.name.endswith(f"@{host}")]
     except RedisError as error:
         return [Finding("redis", "bad", said(error))], _no_redis(error)
     return [Finding("redis", "ok", "answers"), of_workers(names, f" on {host}")], None
@@ -89,74 +87,76 @@ def _no_redis(error: Exception) -> tuple[str, str]:
 def _findings(say: Any, timeout_s: float) -> _Found:
     from redis.exceptions import RedisError
 
-    from onelane_worker import doctor as checkup
-    from onelane_worker.cli._config import queue_settings, settings_of_workspace
+    from onelane_worker.cli._config import run, settings_of_workspace
+    from onelane_worker.operate import health, intercom_health
 
-    limits, settings = queue_settings(), settings_of_workspace()
+    settings = settings_of_workspace()
     unreachable, record, reached = None, None, True
     say("Redis")
     try:
-        findings, record = _of_queue(settings, limits)
+        findings, record = run(lambda opened: _of_queue(opened, settings))
     except RedisError as error:
-        findings, reached = [checkup.without_redis(error)], False
+        findings, reached = [health.without_redis(error)], False
         unreachable = _no_redis(error)
     if unreachable is None or settings.broker_url:  # else it is the same one
         say("the broker")
-        broker = _ask_broker(settings.broker_target)
-        findings += checkup.of_broker(broker)
+        broker = _ask_broker(settings)
+        findings.append(health.of_broker(broker))
         refuses = broker.problem.startswith("Redis")
         what = f"the broker's {broker.problem}" if refuses else "the broker is unreachable"
-        away = what, "Intents are accepted and kept; nobody is woken for them."
+        away = what, "Intents are accepted and kept; workers find them without a wake-up, a little later."
         unreachable = unreachable or (away if broker.problem else None)
     say("Intercom")
     reply = probe(settings, timeout_s)
-    findings += checkup.of_way(settings)
-    findings += checkup.of_intercom(reply, settings)
+    findings += intercom_health.of_way(settings)
+    findings += intercom_health.of_intercom(reply, settings)
     if reached:
-        findings += checkup.of_workspace(reply, record)
+        findings += intercom_health.of_workspace(reply, record)
     return findings, unreachable
 
 
-def _of_queue(settings: Settings, limits: QueueSettings) -> tuple[list[Finding], Record | None]:
-    """What Redis tells, and which workspace the queue belongs to."""
-    from onelane_worker import doctor as checkup
-    from onelane_worker.cli._config import open_redis
-    from onelane_worker.cli.survey import bulk_words, line_words, look, look_bulk
-    from onelane_worker.finding import of_workers
-    from onelane_worker.lanes.survey import survey
-    from onelane_worker.presence import alive
-    from onelane_worker.workspace import on_record
+async def _of_queue(opened: OpenWorkspace, settings: Settings) -> tuple[list[Finding], Record | None]:
+    """What Redis tells, and which workspace of Intercom the queue belongs to."""
+    from onelane_worker.cli import _breaker_words as breaker_words
+    from onelane_worker.engine.workspace_check import record_calls, recorded
+    from onelane_worker.operate import engines, health, pause
+    from onelane_worker.operate.finding import of_workers
+    from onelane_worker.operate.survey import survey
 
-    with open_redis() as redis:
-        findings = [*checkup.of_redis(redis, settings)]
-        gate = look(redis)
-        findings.append(checkup.of_line(gate, line_words(gate)))
-        bulk = look_bulk(redis)
-        findings += checkup.of_bulk(bulk, bulk_words(bulk))
-        findings += checkup.of_lanes(survey(redis, stopped=gate.stopped), limits)
-        findings.append(checkup.of_dead_letters(redis, settings))
-        findings.append(of_workers(alive(redis)))
-        return findings, on_record(redis)
+    findings = await health.of_redis(opened, settings)
+    service = await pause.look(opened)
+    breaker, bulk = (breaker_words.document(view) for view in (service.breaker, service.bulk))
+    found = await survey(opened, stopped=service.stopped)
+    names = [one.name for one in await engines.alive(opened)]
+    findings += [
+        health.of_failover(service, settings),
+        health.of_breaker(service, breaker_words.words(breaker), breaker["todo"] or ""),
+        *health.of_bulk(service, breaker_words.words(bulk)),
+        *health.of_lanes(found, settings.pending_max),
+        await health.of_dead_letters(opened, settings),
+        of_workers(names),
+        health.of_wakes(found),
+    ]
+    return findings, recorded(await opened.ask(record_calls(opened.keys)))
 
 
-def _ask_broker(broker: Target) -> BrokerView:
-    from onelane import keyspace
-    from onelane_worker.doctor import BrokerView
-    from onelane_worker.plain_app import plain_app
+def _ask_broker(settings: Settings) -> BrokerView:
+    from onelane.keys import wake_queue
+    from onelane_worker.bootstrap import plain_app
+    from onelane_worker.operate.health import BrokerView
     from onelane_worker.redis_errors import refusal
 
-    app = plain_app(broker)
+    app = plain_app(settings.broker_target)
     app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
     try:
         with app.connection_for_read(connect_timeout=_BROKER_S) as connection:
             connection.ensure_connection(max_retries=0, timeout=_BROKER_S)
-            names = [keyspace.broker_queue(queue) for queue in keyspace.QUEUES]
-            return BrokerView({name: _length(connection, name) for name in names})
+            return BrokerView(_length(connection, wake_queue(settings.workspace)))
     except Exception as error:  # whatever kind of broker it is, with errors of its own
         known = refusal(error)
         if known is not None:
-            return BrokerView({}, str(known), known.todo)
-        return BrokerView({}, f"unreachable: {type(error).__name__}: {error}")
+            return BrokerView(0, str(known), known.todo)
+        return BrokerView(0, f"unreachable: {type(error).__name__}: {error}")
     finally:
         app.close()
 
@@ -174,18 +174,27 @@ def _length(connection: Any, queue: str) -> int:
 
 def probe(settings: Settings, timeout_s: float) -> Reply:
     """The answer to GET /me."""
-    import time
+    import asyncio
 
-    from onelane_worker.intercom.gateway import Gateway
-    from onelane_worker.planner.operations import Probe, Problem, Stopped
+    from onelane_worker.intercom.client import IntercomClient
+    from onelane_worker.planner.operations import Probe, Problem, Stopped, Unknown
 
     if not settings.intercom_token.get_secret_value():
         return Stopped(Problem("no_token", message="ONELANE_INTERCOM_TOKEN is not set"))
-    gateway = Gateway(settings)
-    try:
-        return gateway.perform(Probe(), now_ms=lambda: 0, deadline=time.monotonic() + timeout_s)
-    finally:
-        gateway.close()
+
+    async def ask() -> Reply:
+        client = IntercomClient(settings)
+        try:
+            async with asyncio.timeout(timeout_s):
+                send_by = asyncio.get_running_loop().time() + timeout_s
+                reply: Reply = await client.perform(Probe(), now_ms=lambda: 0, send_by=send_by)
+                return reply
+        except TimeoutError:
+            return Unknown(Problem("timeout", message=f"no answer within {timeout_s:g} s"))
+        finally:
+            await client.aclose()
+
+    return asyncio.run(ask())
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""`onelane`: the command line. One module per group of commands; each imports what is heavy when it runs."""
+"""`onelane`: the command line. One module a command; each imports what is heavy when it runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from onelane_worker.cli import (
     dead,
     doctor,
     enqueue,
-    inspection,
+    lane,
+    lanes,
+    pause,
     repair,
     sandbox,
-    survey,
+    status,
     up,
     worker,
     workspace,
@@ -60,12 +62,12 @@ app.command("up", rich_help_panel=_TRY)(up.up)
 app.command("worker", rich_help_panel=_SERVE)(worker.worker)
 app.command("sandbox", rich_help_panel=_SERVE)(sandbox.sandbox)
 app.command("enqueue", cls=enqueue.EnqueueCommand, rich_help_panel=_USE)(enqueue.enqueue)
-app.command("status", rich_help_panel=_LOOK)(inspection.status)
-app.command("lane", rich_help_panel=_LOOK)(inspection.lane)
-app.command("lanes", rich_help_panel=_LOOK)(survey.lanes)
+app.command("status", rich_help_panel=_LOOK)(status.status)
+app.command("lane", rich_help_panel=_LOOK)(lane.lane)
+app.command("lanes", rich_help_panel=_LOOK)(lanes.lanes)
 app.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
-app.command("pause", rich_help_panel=_OPERATE)(survey.pause)
-app.command("resume", rich_help_panel=_OPERATE)(survey.resume)
+app.command("pause", rich_help_panel=_OPERATE)(pause.pause)
+app.command("resume", rich_help_panel=_OPERATE)(pause.resume)
 app.command("repair", rich_help_panel=_OPERATE)(repair.repair)
 app.add_typer(workspace.workspace, name="workspace", rich_help_panel=_OPERATE)
 app.add_typer(dead.dead_letters, name="dead", rich_help_panel=_OPERATE)

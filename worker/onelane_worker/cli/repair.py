@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onelane_worker.cli import _breaker_words as breaker_words
 from onelane_worker.cli import _output as output
-from onelane_worker.cli._config import settings_of_workspace
+from onelane_worker.cli._config import queue_settings, run, settings_of_workspace
 from onelane_worker.cli._errors import NEGATIVE, USAGE, fail
 from onelane_worker.cli.dead import is_interactive
 
 if TYPE_CHECKING:
-    from onelane_worker.breaker import Gate
-    from onelane_worker.planner.operations import ReadOperation, Reply
-    from onelane_worker.intercom.gateway import Gateway
-    from onelane_worker.intercom.limiter import Limiter
-    from onelane_worker.repair import Ask, Finding, Group, Mender
+    from onelane_worker.operate.duplicates import Ask, Finding, Group
+    from onelane_worker.operate.open_workspace import OpenWorkspace
     from onelane_worker.settings import Settings
-    from onelane_worker.workspace import Record
 
-_TRIES = 4
+_PATIENCE_S = 120.0
+"""How long the checks may take that are under way at the same time: a lane may have to wait until an earlier
+write of unknown result can no longer commit."""
 _WORDS = {
     "merged": "leads merged into the user",
     "mergeable": "leads beside a user: can be merged",
     "refused": "Intercom refuses to merge them",
-    "forbidden": "the token may not merge: grant it to write users",
     "leads": "several leads: Intercom cannot merge those",
     "users": "several users: two accounts, or one for a person to merge",
-    "busy": "its lane is at work: try again later",
-    "stopped": "the line was stopped before it could be merged",
-    "unknown": "the answer to a merge was lost: try again later",
+    "stopped": "nothing is served just now: they are merged when that has ended, or by another repair",
+    "waiting": "the check waits in its lane, behind other intents or an open write: it will be made",
     "unanswered": "Intercom did not answer: try again later",
 }
 
@@ -48,30 +43,38 @@ def repair(
 ) -> None:
     """Find people who are several contacts; merge leads into their user.
 
-    Goes through the list of all contacts, reads each suspect by id, and merges under the lane of its address.
-    It asks first; where nobody can be asked, as with --json, it wants --yes or --dry-run. What Intercom
-    cannot merge is reported. While the line is paused or stopped nothing is merged. Exit code 1 if somebody
-    is left who is several contacts, or if Intercom does not answer.
+    Goes through the list of all contacts, reads each suspect by id, and puts a check into the lane of its
+    address: a worker merges. It asks first; where nobody can be asked, as with --json, it wants --yes or
+    --dry-run. What Intercom cannot merge is reported. While nothing is served nothing is merged. Exit code 1
+    if somebody is left who is several contacts, or if Intercom does not answer.
     """
-    from onelane_worker.repair import LEFT
+    from onelane_worker.operate.duplicates import LEFT
 
     _require_leave(dry_run or yes, as_json)
     settings = settings_of_workspace()
     if not settings.intercom_token.get_secret_value():
         fail(USAGE, "ONELANE_INTERCOM_TOKEN is not set", "Repair must read the workspace's contacts.")
-    with _tools(settings) as (ask, mender, line, queue_workspace):
-        _require_own_workspace(ask, queue_workspace())
-        if not dry_run:
-            _require_running(line())
-        groups, seen = _scan(ask, as_json)
-        found = _confirm(ask, groups, as_json)
-        if not dry_run and any(one.verdict == "mergeable" for one in found):
-            _ask_first(found, yes)
-            found = _mend(mender(), found, as_json)
+    found, seen = run(lambda opened: _repaired(opened, settings, dry_run, yes, as_json), create=True)
     found = [one for one in found if one.verdict != "single"]
     _tell(found, seen, as_json)
     if any(one.verdict in LEFT for one in found):
         raise typer.Exit(NEGATIVE)
+
+
+async def _repaired(
+    opened: OpenWorkspace, settings: Settings, dry_run: bool, yes: bool, as_json: bool
+) -> tuple[list[Finding], int]:
+    """What was found and what became of it, and how many contacts were looked at."""
+    async with _asking(opened, settings) as ask:
+        await _require_own_workspace(ask, opened)
+        if not dry_run:
+            await _require_service(opened)
+        groups, seen = await _scan(ask, opened, as_json)
+        found = await _confirm(ask, groups, as_json)
+    if not dry_run and any(one.verdict == "mergeable" for one in found):
+        _ask_first(found, yes)
+        found = await _mend(opened, found, as_json)
+    return found, seen
 
 
 def _require_leave(given: bool, as_json: bool) -> None:
@@ -86,108 +89,55 @@ def _can_be_asked() -> bool:
     return is_interactive() and sys.stdout.isatty()
 
 
-def _require_running(gate: Gate) -> None:
-    from onelane_worker.cli.survey import line_words
+async def _require_service(opened: OpenWorkspace) -> None:
+    """A worker must merge; without one nothing would happen."""
+    from onelane_worker.operate import engines, pause
 
-    if gate.stopped:
-        hint = "It merges once the line runs (`onelane resume`); --dry-run only looks, and may be used now."
-        fail(NEGATIVE, f"the line is {line_words(gate)}; repair writes nothing", hint)
+    service = await pause.look(opened)
+    if service.shut:
+        told = breaker_words.document(service.breaker)
+        what = "the workspace is" if told["state"] == "paused" else "the circuit breaker is"
+        hint = "`onelane resume` ends that; --dry-run only looks, and may be used now."
+        fail(NEGATIVE, f"{what} {breaker_words.words(told)}; repair writes nothing", hint)
+    if not await engines.alive(opened):
+        hint = "Start one: `onelane worker`. --dry-run only looks, and needs none."
+        fail(NEGATIVE, "no worker is alive: nobody would merge", hint)
 
 
-def _require_own_workspace(ask: Ask, record: Record | None) -> None:
+@asynccontextmanager
+async def _asking(opened: OpenWorkspace, settings: Settings) -> AsyncIterator[Ask]:
+    """How to ask Intercom, within the rate budget of the workspace."""
+    import asyncio
+
+    from onelane_worker.engine.rate_budget import RateBudget
+    from onelane_worker.intercom.client import IntercomClient
+    from onelane_worker.operate.duplicates import patient
+
+    intercom = IntercomClient(settings)
+    budget = RateBudget(opened.store, asyncio.get_running_loop().time)
+    try:
+        yield patient(intercom, budget)
+    finally:
+        budget.close()
+        await intercom.aclose()
+
+
+async def _require_own_workspace(ask: Ask, opened: OpenWorkspace) -> None:
     """Contacts of another workspace than the queue's are not looked at. If Intercom does not tell now, the
     list of contacts will not be given either; and nothing is written before it has told."""
+    from onelane_worker.engine.workspace_check import OtherWorkspace, record_calls, recorded, require_same
     from onelane_worker.planner import operations as op
-    from onelane_worker.workspace import OtherWorkspace, require_same
 
-    match ask(op.Probe()):
+    match await ask(op.Probe()):
         case op.Done(workspace=op.Workspace() as token):
             try:
-                require_same(token, record)
+                require_same(token, recorded(await opened.ask(record_calls(opened.keys))))
             except OtherWorkspace as other:
                 fail(NEGATIVE, other.says, other.todo)
 
 
-@contextmanager
-def _tools(
-    settings: Settings,
-) -> Iterator[tuple[Ask, Callable[[], Mender], Callable[[], Gate], Callable[[], Record | None]]]:
-    """How to ask Intercom, what merges under the lanes' leases, how the line stands, whose the queue is."""
-    from onelane.publisher import Publisher
-
-    from onelane import ContactQueue
-    from onelane_worker.cli._config import open_redis, queue_settings
-    from onelane_worker.cli.survey import look
-    from onelane_worker.intercom.gateway import Gateway
-    from onelane_worker.intercom.limiter import Limiter
-    from onelane_worker.lanes.store import LaneStore
-    from onelane_worker.lease import Heartbeat
-    from onelane_worker.performer import Performer
-    from onelane_worker.repair import Mender, Silent
-    from onelane_worker.services import lane_settings
-    from onelane_worker.workspace import OwnGateway, on_record
-
-    given = queue_settings()
-    with open_redis() as redis:
-        redis.ping()  # without it nobody counts our calls, and nothing is known of the line
-        limiter = Limiter(redis, settings.requests_per_10s)
-        gateway = Gateway(settings)
-        store = LaneStore(redis, lane_settings(settings))
-        heartbeat = Heartbeat(store, settings.renew_s, settings.max_hold_s)
-        publisher, kept = Publisher(given.broker, given.ca_file), Silent()
-
-        def mender() -> Mender:
-            own = OwnGateway(gateway, redis)
-            performer = Performer(
-                store, own, limiter, commit_ms=settings.commit_ms, send_grace_s=settings.send_grace_s
-            )
-            queue = ContactQueue(given, redis=redis, publisher=kept)  # type: ignore[arg-type]
-            return Mender(
-                queue,
-                kept,
-                store,
-                performer,
-                heartbeat,
-                lambda turn: _sent(publisher, turn),
-                settings.lease_s,
-                stopped=lambda: look(redis).stopped,
-            )
-
-        try:
-            yield _patient(gateway, limiter), mender, lambda: look(redis), lambda: on_record(redis)
-        finally:
-            heartbeat.stop()
-            gateway.close()
-            publisher.close()
-
-
-def _sent(publisher: Any, turn: Any) -> None:
-    publisher.publish([turn])
-
-
-def _patient(gateway: Gateway, limiter: Limiter) -> Ask:
-    """Asks within the workers' shared budget, and again if there was no answer."""
-    from onelane_worker.planner import operations as op
-
-    def ask(operation: ReadOperation) -> Reply:
-        for attempt in range(_TRIES):
-            while (wait_s := limiter.acquire(1.0)) is not None:
-                time.sleep(wait_s)
-            reply = gateway.perform(operation, now_ms=lambda: 0)
-            match reply:
-                case op.Throttled(retry_in_s=wait_s):
-                    limiter.throttle(wait_s)
-                case op.NotSent() | op.Unknown():
-                    time.sleep(0.2 * 2**attempt)
-                case _:
-                    break
-        return reply
-
-    return ask
-
-
-def _scan(ask: Ask, as_json: bool) -> tuple[list[Group], int]:
-    from onelane_worker.repair import ScanFailed, scan
+async def _scan(ask: Ask, opened: OpenWorkspace, as_json: bool) -> tuple[list[Group], int]:
+    from onelane_worker.operate.duplicates import ScanFailed, scan
 
     seen = 0
     try:
@@ -198,19 +148,19 @@ def _scan(ask: Ask, as_json: bool) -> tuple[list[Group], int]:
                 seen += count
                 say(f"({seen:,})")
 
-            return scan(ask, on_page), seen
+            return await scan(ask, opened.workspace, on_page), seen
     except ScanFailed as failed:
         hint = "Nothing was changed. `onelane doctor` looks what is wrong."
         fail(NEGATIVE, f"Intercom did not give the list of contacts: {failed}", hint)
 
 
-def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
-    from onelane_worker.repair import confirm
+async def _confirm(ask: Ask, groups: Sequence[Group], as_json: bool) -> list[Finding]:
+    from onelane_worker.operate.duplicates import confirm
 
     found = []
     with output.bar("reading by id", 0 if as_json else len(groups)) as advance:
         for group in groups:
-            found.append(confirm(ask, group))
+            found.append(await confirm(ask, group))
             advance(1)
     return found
 
@@ -224,14 +174,38 @@ def _ask_first(found: Sequence[Finding], yes: bool) -> None:
     typer.confirm(f"Merge the leads of {whose}? It cannot be undone.", abort=True, err=True)
 
 
-def _mend(mender: Mender, found: Sequence[Finding], as_json: bool) -> list[Finding]:
-    mended = []
-    with output.bar("merging", 0 if as_json else len(found)) as advance:
-        for one in found:
-            done = mender.mend(one.group) if one.verdict == "mergeable" else one
-            mended.append(done if done.contacts else replace(done, user=one.user, contacts=one.contacts))
-            advance(1)
-    return mended
+async def _mend(opened: OpenWorkspace, found: Sequence[Finding], as_json: bool) -> list[Finding]:
+    """Let the workers merge whom they can, some at a time."""
+    from onelane.wakeup import Waker
+    from onelane_worker.operate.duplicates import TOGETHER, put_into_lanes
+    from onelane_worker.operate.open_workspace import chunks
+
+    limits = queue_settings()
+    mergeable = [one for one in found if one.verdict == "mergeable"]
+    mended = {one.group.address: one for one in found}
+    waker = Waker.of(limits)
+    try:
+        with output.bar("merging", 0 if as_json else len(mergeable)) as advance:
+            for some in chunks(mergeable, TOGETHER):
+                answers = await put_into_lanes(opened, some, limits)
+                waker.wake(sum(answer.wake for answer in answers))
+                for done in await _ends(opened, some, [answer.receipt().id for answer in answers]):
+                    mended[done.group.address] = done
+                    advance(1)
+    finally:
+        waker.close()
+    return list(mended.values())
+
+
+async def _ends(opened: OpenWorkspace, some: Sequence[Finding], ids: Sequence[str]) -> list[Finding]:
+    import asyncio
+
+    from onelane_worker.operate import pause
+    from onelane_worker.operate.duplicates import judged, outcome_of
+
+    outcomes = await asyncio.gather(*(outcome_of(opened, id_, _PATIENCE_S) for id_ in ids))
+    stopped = (await pause.look(opened)).stopped
+    return [judged(one, outcome, stopped=stopped) for one, outcome in zip(some, outcomes, strict=True)]
 
 
 def _tell(found: Sequence[Finding], seen: int, as_json: bool) -> None:
@@ -257,12 +231,10 @@ def _summary(found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
 
 
 def _document(one: Finding) -> dict[str, Any]:
-    from onelane.identity import lane_id
-
     document: dict[str, Any] = output.masked(
         {
             "who": one.group.address,
-            "lane": lane_id(one.group.address),
+            "lane": one.group.lane,
             "verdict": one.verdict,
             "user": one.user,
             "contacts": [{"id": facts.id, "role": facts.role} for facts in one.contacts],

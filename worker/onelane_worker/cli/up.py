@@ -124,7 +124,7 @@ def up(
 def _require_usable_redis(settings: Settings) -> None:
     """End the command unless a worker can rely on this Redis."""
     from onelane_worker.bootstrap import require_usable_redis
-    from onelane_worker.checks import Unfit
+    from onelane_worker.operate.redis_requirements import Unfit
 
     try:
         require_usable_redis(settings)

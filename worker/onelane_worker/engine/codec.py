@@ -18,14 +18,15 @@ from pydantic import ValidationError
 
 from onelane import Outcome
 from onelane.errors import InvalidIntent
-from onelane.intents import SettleCheck, parse_intent
+from onelane.intents import DuplicateCheck, SettleCheck, parse_intent
 from onelane_worker.lanes.types import Grant, GrantedIntent, Lock, Part
 from onelane_worker.planner.fold import Accepted
 from onelane_worker.planner.operations import Problem
 from onelane_worker.planner.registry import ConsentMemory, Contact, Journal, RegistryEntry, Role, Version
 from onelane_worker.planner.replay import as_new, as_replayed
 
-SETTLE_CHECK = SettleCheck.model_fields["kind"].default
+_OWN = {kind.model_fields["kind"].default: kind for kind in (SettleCheck, DuplicateCheck)}
+"""Kinds of intents that no producer may send."""
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 _PLACE = re.compile(r"`\$\.(\w+)[^`]*`$")
@@ -45,7 +46,9 @@ def accepted(granted: GrantedIntent) -> Accepted:
     data = msgspec.json.decode(granted.payload)
     if not isinstance(data, dict):
         raise ValueError("the intent is no JSON object")
-    intent = SettleCheck(**data) if data.get("kind") == SETTLE_CHECK else parse_intent(data)
+    kind = data.get("kind")
+    own = _OWN.get(kind) if isinstance(kind, str) else None
+    intent = parse_intent(data) if own is None else own(**data)
     at_ms = granted.accepted_ms if granted.again_ms is None else granted.again_ms
     return Accepted(granted.id, intent, at_ms, len(granted.payload))
 

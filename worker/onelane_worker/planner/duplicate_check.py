@@ -1,8 +1,12 @@
-"""The settle check: once the index must show everybody, is the lead that we made still the only one?
+"""Is the contact the person's only one? The settle check asks it by itself, `onelane repair` for an operator.
+
+The settle check: once the index must show everybody, is the lead that we made still the only one?
 
 A create that nothing guards (a lead, or a user known by address only) may have been made beside a contact
 that somebody else had made a moment before. So the lane looks once more when the window has passed: a lead of
 ours is merged into the user, by the same policy as ever (R22); anybody else is reported.
+
+For an operator the contacts that the list showed are read by id, and all leads are merged into the one user.
 """
 
 from __future__ import annotations
@@ -23,9 +27,13 @@ def is_owed(know: Knowledge) -> bool:
 
 
 def plan(s: Situation) -> Step:
-    """The next step of a settle check."""
+    """The next step of a check."""
     if s.know.gone_count >= _MAX_GONE:
         return Retry("gone")
+    seen = {*s.know.contacts, *s.know.tombstones}
+    for contact_id in s.desired.contact_ids:
+        if contact_id not in seen:
+            return op.Read(contact_id)
     if s.know.search_ms is None:
         return s.search()
     step: op.Operation | None = read_first(s.choice.pool) or _merge(s, s.choice.pool)

@@ -67,6 +67,8 @@ class DesiredState(Struct, frozen=True):
     """The contact whose create owed this settle check."""
     contact_id: str | None = None
     """A contact that the producer points at (ProductSignUp)."""
+    contact_ids: tuple[str, ...] = ()
+    """Contacts that were seen with the address (DuplicateCheck)."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Field path → value; None clears."""
     insert_fields: Mapping[str, Any] = field(default_factory=dict)
@@ -314,6 +316,7 @@ def _desired_state(
         new_email=next(iter(_new_address(head.intent)), None),
         made=getattr(head.intent, "made", None),
         contact_id=getattr(head.intent, "contact_id", None),
+        contact_ids=getattr(head.intent, "contact_ids", ()),
         fields=fields,
         insert_fields=_paths(head.intent.set_on_insert) if isinstance(head.intent, ContactUpsert) else {},
         signed_up_at=_signed_up_at(head),

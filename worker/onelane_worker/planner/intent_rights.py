@@ -10,7 +10,7 @@
 | contact_upsert     | by role, ext   | role=user    | with ext        | if it may do |      |          |
 |                    |                |              |                 | both         |      |          |
 
-Changes of address, erasures and settle checks have rules of their own: `email_change`, `erasure`,
+Changes of address, erasures and checks for duplicates have rules of their own: `email_change`, `erasure`,
 `duplicate_check`.
 
 What a form may do to the fields of a user:
@@ -34,6 +34,7 @@ from onelane.intents import (
     ContactErasure,
     ContactSync,
     ContactUpsert,
+    DuplicateCheck,
     EmailChange,
     LeadCapture,
     NewsletterOptIn,
@@ -54,6 +55,7 @@ AnyIntent = (
     | EmailChange
     | ContactErasure
     | SettleCheck
+    | DuplicateCheck
 )
 
 
@@ -82,6 +84,8 @@ class Mode(Struct, frozen=True):
     """It deletes the person: planned by rules of its own, and alone."""
     checks: bool = False
     """It only looks whether there are more of the person (`duplicate_check`), and alone."""
+    merges_all: bool = False
+    """An operator asked for it: leads are merged whoever made them, whatever MERGE_LEADS says."""
 
     @property
     def alone(self) -> bool:
@@ -124,6 +128,8 @@ def _mode(intent: AnyIntent, policy: Policy) -> Mode:
             return Mode(erases=True)
         case SettleCheck():
             return Mode(checks=True)
+        case DuplicateCheck():
+            return Mode(checks=True, merges_all=True)
 
 
 def _form(intent: NewsletterOptIn | LeadCapture, policy: Policy) -> FormFields:

@@ -60,7 +60,7 @@ def read_first(contacts: Iterable[Contact]) -> op.Read | None:
 
 def merge_stray(s: Situation, others: Iterable[Contact], user: Contact) -> op.Merge | op.Read | None:
     """R22: the first of these leads that is to be merged into the user; read before, as any first write."""
-    merges = s.policy.merge_leads
+    merges = "all" if s.desired.mode.merges_all else s.policy.merge_leads
     if merges == "off":
         return None
     for lead in others:

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from tests.acceptance.refusing import RefusingRedis
 
-from onelane_worker.checks import Unfit, require_fit
+from onelane_worker.operate.redis_requirements import Unfit, require_fit
 from onelane_worker.redis_errors import refusal, said
 
 from .helpers import Onelane

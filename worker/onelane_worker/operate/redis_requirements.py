@@ -8,14 +8,15 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import redis
 
 from onelane_worker.redis_errors import refusal
 
-OLDEST_REDIS = (6, 2)
-OLDEST_VALKEY = (7, 2)
+OLDEST_REDIS: Final = (6, 2)
+OLDEST_VALKEY: Final = (7, 2)
+EVICTION: Final = "maxmemory-policy"
 
 
 class Unfit(Exception):
@@ -35,14 +36,20 @@ def require_fit(
 ) -> None:
     """Wait up to `wait_s` for Redis, then raise `Unfit` unless it can serve."""
     info = _reach(client, wait_s, clock, sleep)
-    for complaint in complaints(client, info):
+    for complaint in complaints(info, _configured(client)):
         raise Unfit(complaint)
 
 
-def complaints(client: redis.Redis, info: Mapping[str, Any]) -> Iterator[str]:
-    """What makes this Redis unfit; `info` is its answer to INFO."""
-    found = (_too_old(info), _of_a_cluster(info), _replica(info), _evicting(client, info))
+def complaints(info: Mapping[str, Any], configured: Mapping[str, str]) -> Iterator[str]:
+    """What makes a Redis unfit. `info`: the answer to INFO; `configured`: what CONFIG GET tells, if any."""
+    found = (_too_old(info), _of_a_cluster(info), _replica(info), _evicting(info, configured))
     return (complaint for complaint in found if complaint is not None)
+
+
+def version(info: Mapping[str, Any]) -> str:
+    """The server's name and version."""
+    name, text = _named(info)
+    return f"{name} {text}"
 
 
 def _reach(
@@ -73,15 +80,23 @@ def _reach(
             sleep(min(0.2, max(0.0, until - clock())))
 
 
-def _too_old(info: Mapping[str, Any]) -> str | None:
+def _configured(client: redis.Redis) -> Mapping[str, str]:
+    try:
+        found = client.config_get(EVICTION)
+    except redis.ResponseError:  # hosted servers forbid CONFIG
+        return {}
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def _named(info: Mapping[str, Any]) -> tuple[str, str]:
     valkey = info.get("valkey_version")
-    name, text, oldest = (
-        ("Valkey", str(valkey), OLDEST_VALKEY)
-        if valkey
-        else ("Redis", str(info.get("redis_version", "0")), OLDEST_REDIS)
-    )
-    version = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    if version >= oldest:
+    return ("Valkey", str(valkey)) if valkey else ("Redis", str(info.get("redis_version", "0")))
+
+
+def _too_old(info: Mapping[str, Any]) -> str | None:
+    name, text = _named(info)
+    oldest = OLDEST_VALKEY if name == "Valkey" else OLDEST_REDIS
+    if tuple(int(part) for part in text.split(".")[:2] if part.isdigit()) >= oldest:
         return None
     return f"{name} {text} is too old; Onelane needs {name} {oldest[0]}.{oldest[1]} or newer"
 
@@ -110,20 +125,11 @@ def _replica(info: Mapping[str, Any]) -> str | None:
     return "this Redis is a read-only replica; point ONELANE_REDIS_URL at the primary"
 
 
-def _evicting(client: redis.Redis, info: Mapping[str, Any]) -> str | None:
-    policy = info.get("maxmemory_policy")
-    if policy is None:
-        policy = _configured_policy(client)
+def _evicting(info: Mapping[str, Any], configured: Mapping[str, str]) -> str | None:
+    policy = info.get("maxmemory_policy") or configured.get(EVICTION)
     if policy in (None, "noeviction"):
         return None
     return (
         f"Redis may evict accepted intents: its maxmemory-policy is {policy}; "
         "set it to noeviction (CONFIG SET maxmemory-policy noeviction)"
     )
-
-
-def _configured_policy(client: redis.Redis) -> str | None:
-    try:
-        return dict(client.config_get("maxmemory-policy")).get("maxmemory-policy")
-    except redis.ResponseError:  # hosted servers forbid CONFIG
-        return None

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onelane.identity import lane_id
 from redis import Redis
 
 import onelane_worker.cli
-from onelane import keyspace
+from onelane.keys import Keys
 from onelane_worker.cli import _output as output
 
 from .helpers import Hand, Onelane
@@ -23,6 +22,7 @@ ANN = "o'watson@example.test"
 HOSTILE = "\x1b[2J\x9b31m[red]x[/] o'watson@example.test\r\n1 dead letter replayed.\u202e\u2028\x07"
 ERROR = {"class": "refused", "http_status": 400, "code": HOSTILE, "message": HOSTILE}
 Pages = list[list[str]]
+KEYS = Keys()
 
 
 def steering(text: str) -> set[str]:
@@ -35,18 +35,18 @@ def steering(text: str) -> set[str]:
 def letter(onelane: Onelane, hand: Hand, valkey: Redis) -> str:
     """The id of one. Behind it waits another intent, put back with the same error."""
     id_: str = onelane("enqueue", "lead-capture", "--email", ANN, "--json").json["id"]
-    hand.bury(lane_id(ANN), ERROR)
+    hand.bury(ANN, ERROR)
     payload = {"kind": HOSTILE, "email": ANN, "name": HOSTILE, "custom_attributes": {HOSTILE: HOSTILE}}
-    valkey.hset(keyspace.intent(id_), mapping={"payload": json.dumps(payload), "kind": HOSTILE})
+    valkey.hset(KEYS.key("intent", id_), mapping={"payload": json.dumps(payload), "kind": HOSTILE})
     other = onelane("enqueue", "lead-capture", "--email", ANN, "--json").json["id"]
-    hand.postpone(lane_id(ANN), "retrying", ERROR)
-    valkey.hset(keyspace.intent(other), "payload", json.dumps(payload))
+    hand.postpone(ANN, "retrying", ERROR)
+    valkey.hset(KEYS.key("intent", other), "payload", json.dumps(payload))
     facts = {"id": HOSTILE, "role": "user", "fields": {HOSTILE: HOSTILE}, "source": "read", "as_of_ms": 1}
     known = {"id": HOSTILE, "role": "user", "external_id": HOSTILE, "resolved_ms": 1, "facts": facts}
-    belief = {"contacts": [known], "tombstones": {HOSTILE: {"why": "gone", "at_ms": 1}}}
-    memory = {"consent": {HOSTILE: {"opted_in": True, "at_ms": 1, "by": HOSTILE}}}
-    valkey.set(keyspace.belief(lane_id(ANN)), json.dumps(belief))
-    valkey.set(keyspace.memory(lane_id(ANN)), json.dumps(memory))
+    registry = {"contacts": [known], "tombstones": {HOSTILE: {"why": "gone", "at_ms": 1}}}
+    consent = {"consent": {HOSTILE: {"opted_in": True, "at_ms": 1, "by": HOSTILE}}}
+    valkey.set(KEYS.key("registry", hand.lane(ANN)), json.dumps(registry))
+    valkey.set(KEYS.key("consent", hand.lane(ANN)), json.dumps(consent))
     return id_
 
 
@@ -149,8 +149,8 @@ def test_json_of_whatever_is_stored_is_json_without_raw_characters(value: object
     assert not steering(document)
 
 
-OWN_WORDS_ONLY = {"main.py", "output.py", "run.py", "up.py", "demo/command.py", "demo/report.py"}
-"""Besides output.py, these print what stands in the source, numbers, and addresses of local servers."""
+OWN_WORDS_ONLY = {"main.py", "_output.py", "sandbox.py", "up.py", "demo/command.py", "demo/report.py"}
+"""Besides _output.py, these print what stands in the source, numbers, and addresses of local servers."""
 PRINTS = {"print", "echo", "write", "secho", "console", "notes"}
 
 

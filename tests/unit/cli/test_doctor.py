@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from onelane.identity import lane_id
+from onelane_worker.breaker import Gate
+from onelane_worker.doctor import BrokerView
+from onelane_worker.finding import Finding, of_workers
 from onelane_worker.presence import Presence
 from redis import Redis
 
@@ -18,11 +21,8 @@ from onelane import keyspace
 from onelane.settings import QueueSettings
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import doctor
-from onelane_worker.breaker import Gate
-from onelane_worker.planner import operations as op
-from onelane_worker.doctor import BrokerView
-from onelane_worker.finding import Finding, of_workers
 from onelane_worker.lanes.survey import Survey
+from onelane_worker.planner import operations as op
 from onelane_worker.settings import Settings
 
 from .helpers import Hand, Onelane

@@ -13,9 +13,9 @@ from redis import Redis
 from onelane import keyspace
 from onelane_sandbox.client import SandboxControl
 from onelane_worker import workspace_move
-from onelane_worker.planner.operations import Workspace
 from onelane_worker.lanes.model import Check
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.planner.operations import Workspace
 
 from .helpers import Hand, Onelane
 

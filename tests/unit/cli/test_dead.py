@@ -1,4 +1,4 @@
-"""`onelane dead replay` and `discard`."""
+"""`onelane dead`: list, show, replay, discard."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from onelane.identity import lane_id
+from msgspec.structs import replace
 from redis import Redis
 
-from onelane import keyspace
+from onelane.keys import Keys
 from onelane_worker.cli._letter_page import LISTED
+from onelane_worker.engine.codec import memory_of, to_store
+from onelane_worker.operate import dead_letters
+from onelane_worker.operate.dead_letters import PAGE, DeadLetter
+from onelane_worker.operate.open_workspace import OpenWorkspace
 from onelane_worker.planner import replay
-from onelane_worker.planner.registry import ConsentMemory, Word
-from onelane_worker.lanes import views
-from onelane_worker.lanes.model import DeadLetter
-from onelane_worker.letters import PAGE
+from onelane_worker.planner.registry import Burials, ConsentMemory, ConsentWord
 
 from .helpers import Hand, Onelane
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 REFUSED = {"class": "refused", "http_status": 400, "code": "parameter_invalid", "message": "odd"}
+ODD = REFUSED | {"message": f"[{ANN}] is odd"}
 FORBIDDEN = {"class": "forbidden", "http_status": 403}
 Bury = Callable[..., str]
+KEYS = Keys()
 
 
 @pytest.fixture
@@ -35,19 +38,117 @@ def bury(onelane: Onelane, hand: Hand, valkey: Redis) -> Bury:
     ) -> str:
         name = [] if kind == "newsletter-opt-out" else ["--name", "Ann"]
         id_: str = onelane("enqueue", kind, "--email", email, *name, "--json").json["id"]
-        hand.bury(lane_id(email), error)
+        hand.bury(email, error)
         if known:
-            key = keyspace.memory(lane_id(email))
-            before = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
-            valkey.set(key, replay.buried(before, id_).model_dump_json())
+            before = memory_of(valkey.get(KEYS.key("consent", hand.lane(email))))
+            remember(hand, replay.buried(before, id_), email)
         return id_
 
     return do
 
 
+def remember(hand: Hand, memory: ConsentMemory, email: str = ANN) -> None:
+    """What the lane of the address remembers from now on."""
+    hand.redis.set(KEYS.key("consent", hand.lane(email)), to_store(memory) or "{}")
+
+
+def remembered(hand: Hand, **written: int) -> ConsentMemory:
+    """What Ann's lane remembers, with these fields written after so many burials."""
+    memory = memory_of(hand.redis.get(KEYS.key("consent", hand.lane(ANN))))
+    burials: Burials = replace(memory.burials, written=written)
+    return replace(memory, burials=burials)
+
+
 def state(onelane: Onelane, id_: str) -> str:
     found: str = onelane("status", id_, "--json").json["state"]
     return found
+
+
+# ── list and show ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def intent(onelane: Onelane) -> str:
+    """The id of one waiting intent."""
+    receipt: str = onelane("enqueue", "lead-capture", "--email", ANN, "--name", "Ann", "--json").json["id"]
+    return receipt
+
+
+@pytest.fixture
+def buried(onelane: Onelane, hand: Hand) -> list[str]:
+    """Three dead letters, the oldest first."""
+    ids = []
+    for name in ("ann", "bob", "cleo"):
+        email = f"{name}@example.test"
+        ids.append(onelane("enqueue", "lead-capture", "--email", email, "--json").json["id"])
+        hand.bury(email, ODD)
+    return ids
+
+
+def test_no_dead_letters(onelane: Onelane) -> None:
+    assert onelane("dead", "list").out == "No dead letters.\n"
+    told = onelane("dead", "list", "--json")
+    assert (told.code, told.lines, told.err) == (0, [], "")  # JSON lines, as of every list: none for none
+    for verb in (["replay"], ["discard", "--reason", "x"]):
+        told = onelane("dead", *verb, "--all", "--dry-run", "--json")
+        assert (told.code, told.lines) == (0, [])
+    assert "no line if there is none" in " ".join(onelane("dead", "list", "--help").out.split())
+
+
+def test_dead_letters_are_listed_newest_first(onelane: Onelane, buried: list[str]) -> None:
+    ended = onelane("dead", "list", "--json")
+
+    assert [line["id"] for line in ended.lines] == buried[::-1]
+    assert [line["who"] for line in ended.lines] == [f"{letter}***@example.test" for letter in "cba"]
+    assert ended.err == ""
+
+
+def test_of_many_the_newest_are_shown_and_the_rest_is_counted(onelane: Onelane, buried: list[str]) -> None:
+    page = onelane("dead", "list", "--limit", "1")
+    assert buried[2] in page.out
+    assert buried[0] not in page.out
+    assert "\n… and 2 older: --limit 3 shows them all.\n" in page.out
+
+    told = onelane("dead", "list", "--limit", "1", "--json")
+    assert [line["id"] for line in told.lines] == buried[2:]
+    assert told.err == "… and 2 older: --limit 3 shows them all.\n"
+
+
+def test_a_list_of_some(onelane: Onelane, buried: list[str]) -> None:
+    listed = onelane("dead", "list", buried[0], buried[1], "--error", "400", "--json")
+    assert [line["id"] for line in listed.lines] == [buried[1], buried[0]]
+    none = onelane("dead", "list", "--kind", "contact-sync")
+    assert none.out == "No dead letter matches. `onelane dead list` shows all.\n"
+    assert onelane("dead", "list", "nonsense").code == 2
+
+
+def test_a_dead_letter_is_shown_whole(onelane: Onelane, intent: str, hand: Hand) -> None:
+    hand.bury(ANN, ODD)
+
+    told = onelane("dead", "show", intent, "--json").json
+    assert told["payload"] == {"kind": "lead_capture", "email": "a***@example.test", "name": "Ann"}
+    assert told["error"]["message"] == "[a***@example.test] is odd"
+    assert told["left_out"] is None
+
+    page = onelane("dead", "show", intent).out
+    for words in (
+        f"lead-capture  {intent}  a***@example.test\n",
+        "  why       refused 400 parameter_invalid: [a***@example.test] is odd\n",
+        '  wanted    name = "Ann"\n',
+        "  replay    what was written since is not remembered any more: --as-is applies it whole\n",
+        f"  onelane dead replay {intent}\n",
+    ):
+        assert words in page
+    assert ANN not in page
+
+
+def test_what_is_not_dead_is_not_found(onelane: Onelane, intent: str) -> None:
+    assert onelane("dead", "show", intent).code == 3
+    assert onelane("dead", "show", "0" * 32).code == 3
+    assert onelane("dead", "show", "nonsense").code == 2
+
+
+# ── replay and discard ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_replay_by_id(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
@@ -57,7 +158,7 @@ def test_replay_by_id(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
 
     assert (ended.code, ended.out.splitlines()[0]) == (0, "1 dead letter replayed.")
     assert (state(onelane, id_), state(onelane, other)) == ("waiting", "dead")
-    assert valkey.llen("onelane.interactive") == 2 + 1  # two accepted, one replayed
+    assert valkey.llen("onelane.main") == 2 + 1  # two accepted, one replayed
     shown = onelane("lane", ANN).out
     assert "replayed" in shown
     assert "whatever was written since stands" in shown
@@ -80,7 +181,8 @@ def test_replay_by_what_they_are(
     which: list[str], meant: set[str], onelane: Onelane, bury: Bury, valkey: Redis
 ) -> None:
     ids = {"a": bury(), "b": bury(BOB, "newsletter-opt-in", FORBIDDEN)}
-    valkey.hincrby(keyspace.intent(ids["a"]), "ended", -7_200_000)
+    valkey.hincrby(KEYS.key("intent", ids["a"]), "ended", -7_200_000)
+    valkey.zincrby(KEYS.key("dead"), -7_200_000, ids["a"])
 
     told = onelane("dead", "replay", *which, "--json").json
 
@@ -92,22 +194,19 @@ def test_replay_by_what_they_are(
 
 
 def test_they_go_back_in_the_order_in_which_they_were_accepted(
-    onelane: Onelane, bury: Bury, valkey: Redis
+    onelane: Onelane, bury: Bury, hand: Hand
 ) -> None:
     ids = [bury() for _ in range(4)]
 
     onelane("dead", "replay", *reversed(ids))
 
-    assert valkey.lrange(keyspace.queue(lane_id(ANN)), 0, -1) == ids
+    assert hand.redis.lrange(KEYS.key("queue", hand.lane(ANN)), 0, -1) == ids
 
 
-def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
+def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, hand: Hand) -> None:
     id_ = bury()
     forgotten = bury(BOB, known=False)
-    key = keyspace.memory(lane_id(ANN))
-    memory = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
-    burials = memory.burials.model_copy(update={"written": {"name": 1}})
-    valkey.set(key, memory.model_copy(update={"burials": burials}).model_dump_json())
+    remember(hand, remembered(hand, name=1))
 
     shown = onelane("dead", "replay", "--all", "--dry-run").out
     lines = onelane("dead", "replay", "--all", "--dry-run", "--json").lines
@@ -120,19 +219,16 @@ def test_a_dry_run_tells_what_would_be_left_out(onelane: Onelane, bury: Bury, va
 
 
 def test_only_what_the_letter_names_is_forecast_and_a_newer_word_too(
-    onelane: Onelane, bury: Bury, valkey: Redis
+    onelane: Onelane, bury: Bury, hand: Hand
 ) -> None:
     id_ = bury(kind="newsletter-opt-out")
-    key = keyspace.memory(lane_id(ANN))
-    memory = ConsentMemory.model_validate_json(valkey.get(key) or "{}")
-    burials = memory.burials.model_copy(update={"written": {"name": 1, "phone": 1}})
-    change: dict[str, Any] = {"burials": burials}
-    valkey.set(key, memory.model_copy(update=change).model_dump_json())
+    memory = remembered(hand, name=1, phone=1)
+    remember(hand, memory)
     assert onelane("dead", "show", id_, "--json").json["left_out"] == []
     assert "  replay    whole: nothing was written since\n" in onelane("dead", "show", id_).out
 
-    change["consent"] = {"all": Word(opted_in=True, at_ms=10**14, by="f" * 32)}
-    valkey.set(key, memory.model_copy(update=change).model_dump_json())
+    newer = ConsentWord(opted_in=True, at_ms=10**14, by="f" * 32)
+    remember(hand, replace(memory, consent={"all": newer}))
     assert onelane("dead", "show", id_, "--json").json["left_out"] == ["consent"]
 
 
@@ -188,7 +284,7 @@ def test_discard_keeps_the_reason_and_nothing_of_the_person(
     )
     assert onelane("dead", "list").out == "No dead letters.\n"
     assert onelane("dead", "show", id_).code == 3
-    record = json.dumps(valkey.hgetall(keyspace.intent(id_)))
+    record = json.dumps(valkey.hgetall(KEYS.key("intent", id_)))
     assert not [word for word in (ANN, BOB) if word in record]
     assert "b***@example.test says it is a test" in onelane("lane", ANN).out
 
@@ -265,28 +361,28 @@ class Reads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.letters = 0
         self.most_at_once = 0
-        real = views.dead_letters_of
+        real = dead_letters.letters_of
 
-        def counted(redis: Redis, ids: Sequence[str]) -> list[DeadLetter]:
+        async def counted(opened: OpenWorkspace, ids: Sequence[str]) -> list[DeadLetter]:
             self.letters += len(ids)
             self.most_at_once = max(self.most_at_once, len(ids))
-            return real(redis, ids)
+            return await real(opened, ids)
 
-        monkeypatch.setattr(views, "dead_letters_of", counted)
+        monkeypatch.setattr(dead_letters, "letters_of", counted)
 
 
 @pytest.fixture
 def crowd(onelane: Onelane, bury: Bury, valkey: Redis) -> list[str]:
-    """Ids of 450 dead letters, in every partition, the oldest first."""
-    record = valkey.hgetall(keyspace.intent(bury()))
-    valkey.delete(*valkey.keys("onelane:*:dead"), *valkey.keys("onelane:*:intent:*"))
-    ids = [f"{n * 7 % 16:x}{n:031x}" for n in range(450)]
+    """Ids of 450 dead letters, the oldest first."""
+    one = bury()
+    record = valkey.hgetall(KEYS.key("intent", one))
+    valkey.delete(KEYS.key("dead"), KEYS.key("intent", one))
+    ids = [f"{n:032x}" for n in range(450)]
     pipe = valkey.pipeline(transaction=False)
     for n, id_ in enumerate(ids):
-        pipe.hset(
-            keyspace.intent(id_), mapping=record | {"ended": 1_000 + n // 3, "at": 900 + n, "lane": id_}
-        )
-        pipe.zadd(keyspace.dead(keyspace.partition_of(id_)), {id_: 1_000 + n // 3})
+        told = {"ended": 1_000 + n // 3, "at": 900 + n, "lane": id_}
+        pipe.hset(KEYS.key("intent", id_), mapping=record | told)
+        pipe.zadd(KEYS.key("dead"), {id_: 1_000 + n // 3})
     pipe.execute()
     return ids
 
@@ -339,8 +435,8 @@ def test_what_ended_while_a_person_was_asked_is_told_as_gone(
 ) -> None:
     ids = [bury(), bury(BOB)]
 
-    def confirm(redis: Redis, *_: Any) -> None:
-        redis.hset(keyspace.intent(ids[0]), "state", "done")
+    async def confirm(opened: OpenWorkspace, *_: Any) -> None:
+        await opened.read(("HSET", KEYS.key("intent", ids[0]), "state", "done"))
 
     monkeypatch.setattr("onelane_worker.cli.dead._confirm", confirm)
     ended = onelane("dead", "replay", *ids, "--json")
@@ -351,7 +447,7 @@ def test_what_ended_while_a_person_was_asked_is_told_as_gone(
 
 def test_an_unreadable_letter_can_only_be_discarded(onelane: Onelane, bury: Bury, valkey: Redis) -> None:
     id_ = bury()
-    valkey.hset(keyspace.intent(id_), "payload", "{")
+    valkey.hset(KEYS.key("intent", id_), "payload", "{")
 
     assert onelane("dead", "replay", id_, "--json").json["letters"][0]["result"] == "unreadable"
     assert onelane("dead", "list").code == 0

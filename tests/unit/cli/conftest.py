@@ -10,8 +10,6 @@ from redis import Redis
 from typer.testing import CliRunner
 
 from onelane_worker.cli.main import app
-from onelane_worker.lanes.model import LaneSettings
-from onelane_worker.lanes.store import LaneStore
 
 from .helpers import Ended, Hand, Onelane
 
@@ -48,4 +46,4 @@ def onelane(anywhere: Onelane, valkey: Redis, valkey_url: str, monkeypatch: pyte
 
 @pytest.fixture
 def hand(valkey: Redis) -> Hand:
-    return Hand(LaneStore(valkey, LaneSettings()))
+    return Hand(valkey)

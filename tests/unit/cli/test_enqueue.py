@@ -11,36 +11,36 @@ from typing import Any
 
 import pytest
 import typer
-from onelane.identity import lane_id
 from redis import Redis
 
-from onelane import keyspace
 from onelane.intents import KINDS
+from onelane.keys import Keys
 from onelane_worker.cli import _source_file as source_file
 
 from .helpers import Hand, Onelane
 
 EMAIL = "ann@example.test"
-LANE = lane_id(EMAIL)
+KEYS = Keys()
 
 
 def stored(redis: Redis, intent_id: str) -> Any:
-    return json.loads(redis.hget(keyspace.intent(intent_id), "payload") or "null")
+    return json.loads(redis.hget(KEYS.key("intent", intent_id), "payload") or "null")
 
 
-def test_an_intent_is_stored_and_its_receipt_printed(onelane: Onelane, valkey: Redis) -> None:
+def test_an_intent_is_stored_and_its_receipt_printed(onelane: Onelane, valkey: Redis, hand: Hand) -> None:
     ended = onelane("enqueue", "newsletter-opt-in", "--email", EMAIL, "--name", "Ann")
 
-    [intent_id] = valkey.lrange(keyspace.queue(LANE), 0, -1)
+    [intent_id] = valkey.lrange(KEYS.key("queue", hand.lane(EMAIL)), 0, -1)
     assert ended.code == 0
     assert ended.out == f"accepted  {intent_id}  newsletter-opt-in  a***@example.test\n"
     assert stored(valkey, intent_id) == {"kind": "newsletter_opt_in", "email": EMAIL, "name": "Ann"}
 
 
-def test_the_receipt_as_json(onelane: Onelane) -> None:
+def test_the_receipt_as_json(onelane: Onelane, hand: Hand) -> None:
     ended = onelane("enqueue", "lead-capture", "--email", EMAIL, "--json")
 
-    assert ended.json == {"kind": "lead_capture", "id": ended.json["id"], "lane": LANE, "duplicate": False}
+    lane = hand.lane(EMAIL)
+    assert ended.json == {"kind": "lead_capture", "id": ended.json["id"], "lane": lane, "duplicate": False}
 
 
 def test_every_option_reaches_its_field(onelane: Onelane, valkey: Redis) -> None:
@@ -283,7 +283,9 @@ def test_how_far_a_batch_came_before_it_was_full(onelane: Onelane, monkeypatch: 
     assert len(ended.out.splitlines()) == 2
 
 
-def test_a_mismatch_costs_nobody_else_the_receipt(onelane: Onelane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mismatch_costs_nobody_else_the_receipt(
+    onelane: Onelane, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("onelane_worker.cli.enqueue.CHUNK", 2)
     taken = onelane("enqueue", "contact-sync", "--email", "p1@x.test", "--dedupe-key", "k", "--json").json[
         "id"
@@ -296,7 +298,7 @@ def test_a_mismatch_costs_nobody_else_the_receipt(onelane: Onelane, monkeypatch:
     assert ended.code == 2
     assert ended.lines[1] == {"kind": "contact_sync", "id": None, "lane": None, "duplicate": None}
     stored = [line for line in ended.lines if line["id"]]
-    assert [line["lane"] for line in stored] == [lane_id(f"p{n}@x.test") for n in (0, 2, 3, 4)]
+    assert [line["lane"] for line in stored] == [hand.lane(f"p{n}@x.test") for n in (0, 2, 3, 4)]
     assert all(onelane("status", line["id"]).code == 0 for line in stored)
     assert ended.err.startswith("onelane: 4 of 5 intents stored; number 2 was not\n")
     assert f"the dedupe key already belongs to intent {taken}" in ended.err
@@ -354,8 +356,8 @@ def known(onelane: Onelane, hand: Hand) -> dict[str, list[str]]:
     dead = ["enqueue", "lead-capture", "--email", "bob@example.test", "--dedupe-key", "dead"]
     onelane(*done)
     onelane(*dead)
-    hand.settle(LANE, {"result": "created", "contact_id": "6b04", "role": "lead", "calls": 2})
-    hand.bury(lane_id("bob@example.test"), {"class": "refused", "message": "bob@example.test is odd"})
+    hand.settle(EMAIL, {"result": "created", "contact_id": "6b04", "role": "lead", "calls": 2})
+    hand.bury("bob@example.test", {"class": "refused", "message": "bob@example.test is odd"})
     return {"done": done, "dead": dead}
 
 

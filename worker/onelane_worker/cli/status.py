@@ -1,20 +1,18 @@
-"""`onelane status` and `lane`: looking without touching."""
+"""`onelane status`: where one intent stands."""
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onelane_worker.cli import _output as output
-from onelane_worker.cli._errors import NEGATIVE, NOT_FOUND, USAGE, fail
+from onelane_worker.cli._errors import NEGATIVE
 
 if TYPE_CHECKING:
     from onelane import Status
 
-_ID = re.compile("[0-9a-f]{32}")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -64,45 +62,3 @@ def _print_status(found: Status) -> None:
 def _moment(at_s: float, now_s: float) -> str:
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
     return f"{output.when(at_s - now_s)} ({clock})"
-
-
-def lane(
-    whom: Annotated[
-        str, typer.Argument(metavar="EMAIL", help="The address in any spelling; or a receipt's id.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Show one address: what waits and why, what is believed, what happened.
-
-    Where only a masked address is seen, the id of one of its intents (or of the lane) will do. Exit code 3 if
-    nothing is known of it.
-    """
-    from onelane.identity import lane_id
-
-    from onelane_worker.cli import _lane_page as lane_page
-    from onelane_worker.cli._config import open_redis
-    from onelane_worker.cli.survey import line_of, look
-
-    given = whom.strip().lower()
-    is_id = _ID.fullmatch(given) is not None
-    address = "" if is_id else _address(whom)
-    with open_redis() as redis:
-        found = lane_page.lane_of(redis, given) if is_id else lane_id(address)
-        page = lane_page.read(redis, found, output.masked(address) or None, line_of(look(redis)))
-    if page is None:
-        hint = "Perhaps it was too long ago." if is_id else "It never had an intent here, or long ago."
-        fail(NOT_FOUND, f"nothing is known of {given if is_id else output.masked(address)}", hint)
-    if as_json:
-        output.print_json(page)
-    else:
-        lane_page.show(page)
-
-
-def _address(text: str) -> str:
-    from onelane.identity import InvalidAddress, normalise_email
-
-    try:
-        return normalise_email(text)
-    except InvalidAddress as error:
-        hint = "Give the address, or an id of 32 hex digits: of a receipt, or of the lane."
-        fail(USAGE, f"that is no email address: it {error}", hint)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from onelane.identity import lane_id
 
 from onelane_worker.cli import _config as config
 from onelane_worker.cli import state
@@ -101,7 +100,7 @@ def test_a_usage_error_without_json_prints_no_document(onelane: Onelane) -> None
 def test_a_no_is_json_too(onelane: Onelane, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onelane_worker.cli.dead.is_interactive", lambda: True)
     onelane("enqueue", "lead-capture", "--email", "ann@example.test")
-    hand.bury(lane_id("ann@example.test"), {"class": "refused"})
+    hand.bury("ann@example.test", {"class": "refused"})
 
     ended = onelane("dead", "replay", "--all", "--json", given="n\n")
 
