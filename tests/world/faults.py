@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from .loop import Process
 
@@ -19,6 +19,8 @@ class Fault:
     delay_s: float = 0.0
     status: int = 0
     """HTTP status that is answered in place of Intercom's."""
+    reply: Any = None
+    """What the client answers in place of Intercom, without sending anything."""
 
 
 Strike = Callable[[Place, Process | None, object], Fault | None]

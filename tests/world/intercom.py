@@ -10,7 +10,8 @@ What can happen to one call:
     committed_late    takes effect after our time-out, within the tail
     error_before      5xx, nothing done                            error_after       5xx, done all the same
     throttled         429                                          not_sent          no connection
-    slow              an answer just before the time-out           status            answered by a proxy
+    slow              an answer just before the time-out           page              a proxy answers
+    reply             the client answers `fault.reply` instead; nothing is sent
     freeze_at_socket  its process stands still between its last look at the clock and the first byte: the one
                       late write that nothing can prevent
 """
@@ -142,6 +143,9 @@ class Intercom:
         await asyncio.sleep(self._dice.uniform(0.0, 0.005))  # a connection
         if fault.kind == "not_sent":
             return op.NotSent(op.Problem("network", message="simulated"))
+        if fault.kind == "reply":
+            self.log.calls.append(operation)
+            return fault.reply  # type: ignore[no-any-return]
         if fault.kind == "crash_before":
             await self._dies(process)
         if before_send is not None:
@@ -208,8 +212,8 @@ class Intercom:
             case "committed_late":
                 fate.executes_s = network.timeout_s + dice.uniform(0.1, network.tail_s - 0.1)
                 fate.answers_s = None
-            case "status" | "error_before" | "throttled":
-                status = {"error_before": 503, "throttled": 429}.get(fault.kind, fault.status)
+            case "page" | "error_before" | "throttled":
+                status = fault.status or {"error_before": 503, "throttled": 429, "page": 403}[fault.kind]
                 return Fate(None, None, fate.answers_s, status)
             case "error_after":
                 fate.status = 502

@@ -104,6 +104,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def after(self, delay_s: float, action: Callable[[], object]) -> events.Handle:
         return self.at(self.now + delay_s, action)
 
+    @property
+    def has_events(self) -> bool:
+        """Is something of the world's still to come?"""
+        return _first(self._events) is not None
+
     def spawn(self, process: Process, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin a task of a process."""
         return process.context.run(self.create_task, coroutine)
@@ -166,7 +171,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return None
         if timer is not None and timer[0] > self.now and (event is None or timer < event):
             idle_s = min(self.idle_until(), until_s, event[0] if event else until_s)
-            if idle_s > timer[0]:
+            if timer[0] < idle_s < float("inf"):
                 self.now = idle_s
         chosen, heap = timer, self._timers
         if timer is None or (event is not None and event < timer):

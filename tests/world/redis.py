@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lupa.lua51 import LuaError, LuaRuntime, lua_type  # type: ignore[import-untyped]
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 Word = str | int | None
 
@@ -22,6 +23,8 @@ class SmallRedis:
         self._lua = _interpreter()
         self._data = self._lua.library[b"fresh"]()
         self._server = 0
+        self._texts: dict[str, str] = {}
+        """Scripts that a client has loaded, by their SHA-1."""
 
     # ── for clients ──
 
@@ -34,6 +37,8 @@ class SmallRedis:
 
     def execute(self, *words: Any) -> Any:
         """Run one command. Raises ResponseError. HGETALL gives a dict, as clients do."""
+        if words[0] in ("EVAL", "EVALSHA"):
+            return self._eval(words[0] == "EVAL", str(words[1]), int(words[2]), words[3:])
         answer = self._do(self._lua.library[b"execute"], *map(_bytes, words))
         if words[0] == "HGETALL":
             return dict(zip(answer[::2], answer[1::2], strict=True))
@@ -41,10 +46,21 @@ class SmallRedis:
 
     # ── for the world ──
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """All keys, sorted."""
         found: list[str] = self._do(self._lua.library[b"keys"])
         return found
+
+    def dump(self, key: str) -> Any:
+        """What is under a key: text, a dict for a hash, else a list; of a sorted set with scores."""
+        read = {
+            "string": ("GET", key),
+            "hash": ("HGETALL", key),
+            "list": ("LRANGE", key, 0, -1),
+            "set": ("SMEMBERS", key),
+            "zset": ("ZRANGE", key, 0, -1, "WITHSCORES"),
+        }
+        return self.execute(*read[self.execute("TYPE", key)])
 
     def snapshot(self) -> Any:
         """What it holds now, for `restore`."""
@@ -61,6 +77,15 @@ class SmallRedis:
         self._server += 1
 
     # ── inside ──
+
+    def _eval(self, is_text: bool, text: str, numkeys: int, words: Sequence[Any]) -> Any:
+        if is_text:
+            self._texts[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = text
+        elif text not in self._texts:
+            raise NoScriptError("NOSCRIPT No matching script.")
+        else:
+            text = self._texts[text]
+        return self.run(text, words[:numkeys], words[numkeys:])
 
     def _do(self, call: Any, *given: Any) -> Any:
         info = b"run_id:%040x\r\nmaster_replid:%040x\r\n" % (self._server, self._server)
@@ -132,3 +157,44 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else str(value).encode()
+
+
+class RedisClient:
+    """What the SDK takes for its redis-py client: every call is executed at once."""
+
+    def __init__(self, server: SmallRedis) -> None:
+        self._server = server
+
+    def execute_command(self, *words: Any) -> Any:
+        return self._server.execute(*words)
+
+    def pipeline(self, transaction: bool = True) -> RedisPipeline:
+        return RedisPipeline(self._server)
+
+    def close(self) -> None: ...
+
+
+class RedisPipeline:
+    """Several commands in one round trip."""
+
+    def __init__(self, server: SmallRedis) -> None:
+        self._server = server
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def __enter__(self) -> RedisPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def execute_command(self, *words: Any) -> None:
+        self._waiting.append(words)
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        assert not raise_on_error, "only what the SDK uses"
+        return [self._reply(words) for words in self._waiting]
+
+    def _reply(self, words: tuple[Any, ...]) -> Any:
+        try:
+            return self._server.execute(*words)
+        except ResponseError as error:
+            return error

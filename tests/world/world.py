@@ -1,0 +1,323 @@
+"""Producers, worker processes, Redis and Intercom in one process and in virtual time.
+
+Real are the Lua scripts, the lane store, the engine, the planner, the SDK, the sandbox's rules, and the
+translation to HTTP and back. Ours are the event loop, the networks, the Redis server and the broker.
+
+    world = World()
+    [receipt] = world.enqueue(LeadCapture(email="ann@example.test"))
+    world.rest()  # until everything accepted has ended
+    assert world.outcome(receipt).result == "created"
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from onelane_worker.engine.engine import Engine, Parts
+from onelane_worker.planner import operations as op
+
+from onelane import ContactQueue, Outcome, Receipt, Status
+from onelane.settings import QueueSettings
+from onelane.workspace import META, Workspace
+from onelane_sandbox.rules import Sandbox
+from onelane_worker.lanes.store import LaneStore
+
+from .broker import Broker
+from .faults import Fault, Place, Planned, Strike
+from .intercom import NETWORK, Door, Intercom, Network
+from .lane_link import LaneLink
+from .link import Link
+from .loop import Process, VirtualLoop
+from .redis import RedisClient, SmallRedis
+from .workers import KNOBS, Knobs, Seen, Worker
+
+START_S = 1_800_000_000.0
+A_DAY_S = 86_400.0
+SECRET = "5ec1e7" * 5 + "00"
+IDLE = Path(__file__).with_name("idle.lua").read_text()
+EARLY_S = 1.0
+"""After an idle time the timers of engines run again this long before something is due."""
+
+
+class Hooks:
+    """What a judge looks at while a history runs."""
+
+    def after_effect(self, what: str) -> None:
+        """A script has run."""
+
+    def before_write(self, process: Process, operation: op.Operation) -> None:
+        """A write leaves."""
+
+    def before_effect(self, wire: Any) -> None:
+        """A request of ours takes effect."""
+
+    def ended(self, worker: Worker) -> None:
+        """An engine has ended by itself or because it was asked to."""
+
+
+class World:
+    """`seed`: of latencies and other chances. `lag_s`: of Intercom's index. `skew_s`: by how much Intercom's
+    clock is ahead. `strike` decides what goes wrong; without it, what a test plans with `fault` does."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        knobs: Knobs = KNOBS,
+        lag_s: float | tuple[float, float] = 3_600.0,
+        workers: int = 1,
+        network: Network = NETWORK,
+        skew_s: float = 0.0,
+        strike: Strike | None = None,
+        hooks: Hooks | None = None,
+        trace: bool = False,
+    ) -> None:
+        self.dice = Random(f"world/{seed}")
+        self.loop = VirtualLoop(START_S - A_DAY_S)
+        self.knobs = knobs
+        self.hooks = hooks or Hooks()
+        self.trace: list[str] | None = [] if trace else None
+        self.seen = Seen()
+        self.workers: list[Worker] = []
+        self.accepted: list[Receipt] = []
+        self.at_rest = False
+        """Nothing is ready, due or under way, nor will it ever be."""
+        self._planned = Planned()
+        strike = strike or self._planned.strike
+        net: dict[str, Any] = {"kill": self.kill, "freeze": self.freeze, "note": self.note}
+        self.redis = SmallRedis(lambda: self.loop.now)
+        self.link = Link(self.loop, strike, self.dice, after_effect=self.hooks.after_effect, **net)
+        self.sandbox = Sandbox(seed, index_lag=lag_s)
+        self.intercom = Intercom(
+            self.loop,
+            self.sandbox,
+            strike,
+            self.dice,
+            network=network,
+            skew_s=skew_s,
+            before_write=self.hooks.before_write,
+            before_effect=self.hooks.before_effect,
+            **net,
+        )
+        self.broker = Broker(self.loop, strike, self.dice, self._wake_one, self.note)
+        self.queue = self._open_queue()
+        self.workspace = Workspace(self.queue.settings.workspace, SECRET)
+        self._begin_epoch()
+        for _ in range(workers):
+            self.hire()
+
+    # ── time ──
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.loop.now
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.loop.run_until(lambda: False, self.now + seconds)
+
+    def until(self, done: Callable[[], object], within_s: float = 3_600.0) -> float:
+        """Go on until `done()`; how long that took. Raises AssertionError if it takes longer."""
+        began = self.now
+        assert self.loop.run_until(lambda: bool(done()), began + within_s), f"not within {within_s} s"
+        return self.now - began
+
+    def rest(self, within_s: float = 86_400.0) -> float:
+        """Go on until everything accepted has ended; how long that took."""
+        left = list(self.accepted)
+
+        def done() -> bool:
+            while left and self.outcome(left[-1]):
+                left.pop()
+            return not left
+
+        return self.until(done, within_s)
+
+    def at(self, delay_s: float, action: Callable[[], object]) -> None:
+        """Do something later."""
+        self.loop.after(delay_s, action)
+
+    # ── producers ──
+
+    def enqueue(self, *intents: Any) -> list[Receipt]:
+        """Enqueue, through the real SDK, at once."""
+        receipts = [self.queue.enqueue(intent) for intent in intents]
+        self.accepted += receipts
+        return receipts
+
+    def do(self, intent: Any) -> Outcome:
+        """Enqueue one intent, and go on until it has ended."""
+        [receipt] = self.enqueue(intent)
+        return self.ended(receipt)
+
+    def ended(self, receipt: Receipt, within_s: float = 86_400.0) -> Outcome:
+        """Go on until it has ended."""
+        self.until(lambda: self.outcome(receipt), within_s)
+        outcome = self.outcome(receipt)
+        assert outcome is not None
+        return outcome
+
+    def status(self, receipt: Receipt) -> Status:
+        found = self.queue.status(receipt.id)
+        assert found is not None
+        return found
+
+    def outcome(self, receipt: Receipt) -> Outcome | None:
+        return self.status(receipt).outcome
+
+    # ── workers ──
+
+    def hire(self, skew_s: float = 0.0, rate: float = 1.0) -> Worker:
+        """Start a worker process."""
+        process = Process(f"worker{len(self.workers)}", skew_s, rate)
+        worker = Worker(self.loop, process, self.engine)
+        worker.task.add_done_callback(lambda _: self.hooks.ended(worker))
+        self.workers.append(worker)
+        return worker
+
+    def engine(self, process: Process) -> Engine:
+        """A new engine; inside the process."""
+        knobs = self.knobs
+        return Engine(
+            Parts(
+                store=self.store(process),
+                intercom=Door(self.intercom, process),
+                workspace=self.workspace,
+                observer=self.seen,
+                policy=knobs.policy,
+                timing=knobs.timing,
+                concurrency=knobs.slots,
+                grace_s=knobs.grace_s,
+                name=process.name,
+                random=Random(self.dice.random()),
+            )
+        )
+
+    def store(self, process: Process) -> LaneStore:
+        """A store by which a process reaches Redis."""
+        return LaneStore(LaneLink(self.link, self.redis, process), self.workspace, self.knobs.lanes)
+
+    def call(self, make: Callable[[LaneStore], Any]) -> Any:
+        """The answer of one call of the lane store, by somebody who is no engine."""
+        process = Process("operator")
+        return self.loop.complete(process, make(self.store(process)))
+
+    def kill(self, process: Process) -> None:
+        """kill -9: nothing of it runs any more; what it has sent may still take effect."""
+        self.note("KILL", process.name)
+        process.alive = False
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        self.note("FREEZE", process.name, seconds)
+        process.frozen_until_s = max(process.frozen_until_s, self.now + seconds)
+        self.loop.at(process.frozen_until_s, self.broker.hand_out)
+
+    # ── what goes wrong ──
+
+    def fault(self, place: Place, what: Any, kind: str, times: int = 1, **more: Any) -> None:
+        """The next `times` calls of the place meet a fault. `what`: the name of a script, a type of
+        operation, or a function of either."""
+        fits = what if callable(what) and not isinstance(what, type) else lambda one: _is(one, what)
+        self._planned.add(place, fits, Fault(kind, **more), times)
+
+    def answer(self, what: Any, reply: op.Reply, times: int = 1) -> None:
+        """The next such operations are answered so by the client, and nothing is sent."""
+        self.fault("intercom", what, "reply", times, reply=reply)
+
+    # ── Intercom ──
+
+    def contacts(self, email: str) -> list[dict[str, Any]]:
+        """The live contacts of an address, as they truly are."""
+        gone = ("archived", "deleted", "merged_into")
+        found = (one for one in self.sandbox.contacts() if one["email"] == email)
+        return [one for one in found if not any(one[name] for name in gone)]
+
+    def seed(self, **body: Any) -> dict[str, Any]:
+        """Somebody else makes a contact."""
+        response = self.intercom.foreign("POST", "/contacts", body)
+        assert response.status == 200, response.body
+        return dict(response.body)
+
+    def attributes(self, *names: str) -> None:
+        """Make string attributes."""
+        for name in names:
+            self.sandbox.put_attribute(name, "string", self.now)
+
+    def calls(self) -> list[str]:
+        """Names of the operations sent since the last look."""
+        names = [type(operation).__name__ for operation in self.intercom.log.calls]
+        self.intercom.log.calls.clear()
+        return names
+
+    # ── Redis ──
+
+    def lane(self, email: str) -> dict[str, str]:
+        """The lane's hash."""
+        return self.hash("lane", self.workspace.lane(email))
+
+    def hash(self, *words: str) -> dict[str, str]:
+        """A hash of the workspace."""
+        found: dict[str, str] = self.redis.execute("HGETALL", self.workspace.keys.key(*words))
+        return found
+
+    def open_write(self, email: str) -> dict[str, Any] | None:
+        """The write-ahead record of a lane."""
+        text = self.lane(email).get("open")
+        return None if text is None else dict(json.loads(text))
+
+    def dump(self) -> dict[str, Any]:
+        """Key → what is under it, of everything in Redis."""
+        return {key: self.redis.dump(key) for key in self.redis.all_keys()}
+
+    # ── the end ──
+
+    def close(self) -> None:
+        """End everything."""
+        self.loop.close()
+
+    def note(self, *words: Any) -> None:
+        """A line of the trace."""
+        if self.trace is not None:
+            self.trace.append(f"{self.now - START_S:11.4f}  {' '.join(map(_short, words))}")
+
+    # ── inside ──
+
+    def _open_queue(self) -> ContactQueue:
+        client = RedisClient(self.redis)
+        queue = ContactQueue(QueueSettings(), redis=client, waker=self.broker)  # type: ignore[arg-type]
+        self.redis.execute("HSET", queue._session.keys.key(META), "secret", SECRET, "format", "2")
+        return queue
+
+    def _begin_epoch(self) -> None:
+        """The first claim of a workspace begins an epoch: it is a day old when the history begins."""
+        self.call(lambda s: s.claim("first", 1, 1, suspects=(0, 0), wakes=0, in_hand=0, epoch_ms=None))
+        self.loop.now = START_S
+
+    def _wake_one(self) -> bool:
+        """Give a wake-up to a worker that takes it."""
+        able = [worker for worker in self.workers if worker.is_up]
+        if able:
+            self.dice.choice(able).poke()
+        return bool(able)
+
+    def _idle_until(self) -> float:
+        due_ms = self.redis.run(IDLE, [self.workspace.keys.prefix], [], "idle")
+        if due_ms == -1:
+            self.at_rest = not self.loop.has_events
+            return float("inf")
+        return due_ms / 1000 - EARLY_S
+
+
+def _is(one: object, what: Any) -> bool:
+    return isinstance(one, what) if isinstance(what, type | tuple) else one == what
+
+
+def _short(word: Any) -> str:
+    text = f"{word.status} {word.body}" if hasattr(word, "status") else str(word)
+    return text if len(text) <= 300 else text[:300] + "…"
