@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.checker import report as kinds
 from tests.checker.report import Violation
 
-from .script import Script
-from .world import World
+from .history import History, Told
+from .script import Json, Script
 
 KILLING = frozenset(
     {
@@ -20,33 +20,51 @@ KILLING = frozenset(
         "down_before",
         "down_after",
         "delayed_and_resent",
-        "delivered_twice",
+        "late_copy",
         "reply_lost",
+        "hung",
+        "oom",
+        "readonly",
     }
 )
 """Faults after which a holder may never have come back."""
 
 
-def is_excused(world: World, violation: Violation) -> bool:
+def killing_faults(history: History) -> int:
+    """How often a process, or a call of it, may not have come back in time."""
+    troubles = sum(one.kind in ("redis_away", "redis_refuses", "failover") for one in history.script.troubles)
+    return sum(one.kind in KILLING for one in history.faults.struck) + troubles
+
+
+def reason_of(told: Told) -> str:
+    """Why it was rejected or skipped."""
+    return str((told.outcome or {}).get("reason"))
+
+
+def _dead(history: History, *reasons: str) -> list[Told]:
+    return [one for one in history.accepted.values() if reason_of(one) in reasons]
+
+
+def is_excused(history: History, violation: Violation) -> bool:
     """Does one of the excuses below hold?"""
-    return any(excuse(world, violation) for excuse in EXCUSES)
+    return any(excuse(history, violation) for excuse in EXCUSES)
 
 
-def support_took_it(world: World, violation: Violation) -> bool:
+def support_took_it(history: History, violation: Violation) -> bool:
     """Where others archive, delete or merge, somebody may be missing, and values are gone with them."""
-    gone = {act.address for act in world.script.acts if act.kind != "sdk_user"}
+    gone = {act.address for act in history.script.acts if act.kind != "sdk_user"}
     return violation.kind in (kinds.MISSING, kinds.FIELD) and violation.address in gone
 
 
-def late_write(world: World, violation: Violation) -> bool:
+def late_write(history: History, violation: Violation) -> bool:
     """A write that left a frozen worker may spoil what it hits. Only histories that ask for one have it."""
     spoilt = (kinds.FIELD, kinds.DUPLICATE, kinds.CONSENT, kinds.ORDER)
-    return bool(world.intercom.log.late_writes) and violation.kind in spoilt
+    return bool(history.world.intercom.log.late_writes) and violation.kind in spoilt
 
 
-def others_beside(world: World, violation: Violation) -> bool:
+def others_beside(history: History, violation: Violation) -> bool:
     """An opt-in is carried out on one contact; which of two is the person, somebody else has made unclear."""
-    return violation.kind == kinds.CONSENT and violation.address in world.meddlers.touched
+    return violation.kind == kinds.CONSENT and violation.address in history.meddlers.touched
 
 
 _TRAVELLING = (kinds.FIELD, kinds.CONSENT, kinds.ORDER, kinds.STRAY, kinds.OUTCOME, kinds.MISSING)
@@ -64,39 +82,41 @@ _NEVER_EXCUSED = (
 go along with a change of address, so who superseded one may have spoken elsewhere."""
 
 
-def two_addresses(world: World, violation: Violation) -> bool:
+def two_addresses(history: History, violation: Violation) -> bool:
     """One external id at two addresses: the contact moves, values of both travel with it, and whom it meets
     at its new address can be merged only within the policy. An intent that does not name the id holds no lock
     on it, so two lanes may write to the contact while it moves."""
     if any(words in violation.text for words in _NEVER_EXCUSED):
         return False
-    return violation.kind in _TRAVELLING and violation.address in tied_addresses(world.script)
+    return violation.kind in _TRAVELLING and violation.address in tied_addresses(history.script)
 
 
-def met_at_a_new_address(world: World, violation: Violation) -> bool:
+def met_at_a_new_address(history: History, violation: Violation) -> bool:
     """A user has moved to an address where somebody lives: a lead that is not ours any more, or another user.
     They cannot be merged, and are reported."""
-    if violation.kind != kinds.DUPLICATE or violation.address not in tied_addresses(world.script):
+    if violation.kind != kinds.DUPLICATE or violation.address not in tied_addresses(history.script):
         return False
-    updates = [one for one in world.sandbox.requests() if one["method"] == "PUT"]
+    updates = [one for one in history.world.sandbox.requests() if one["method"] == "PUT"]
     moves = [one for one in updates if one["body"].get("email") == violation.address]
     came = {one["path"].rpartition("/")[2] for one in moves}
     return any(f" {contact_id} " in line for line in violation.evidence for contact_id in came)
 
 
-def two_lanes_of_one_person(world: World, violation: Violation) -> bool:
+def two_lanes_of_one_person(history: History, violation: Violation) -> bool:
     """A contact of two addresses is read from one lane while the other works; and an intent that names no
     external id does not hold the one of the user whom it finds."""
-    tied = tied_addresses(world.script)
+    tied = tied_addresses(history.script)
     if violation.kind != kinds.OVERLAP or violation.address not in tied:
         return False
-    there = [told.intent for told in world.accepted.values() if told.intent["email"].strip().lower() in tied]
+    there = [
+        told.intent for told in history.accepted.values() if told.intent["email"].strip().lower() in tied
+    ]
     return any(_reads(line) for line in violation.evidence) or any("external_id" not in one for one in there)
 
 
-def other_account_stays(world: World, violation: Violation) -> bool:
+def other_account_stays(history: History, violation: Violation) -> bool:
     """An erasure that names one account of an address leaves the other, with what its person said."""
-    erasures = [told.intent for told in world.accepted.values() if told.intent["kind"] == "contact_erasure"]
+    erasures = [told.intent for told in history.accepted.values() if told.intent["kind"] == "contact_erasure"]
     named = [one for one in erasures if "external_id" in one and not one.get("everyone")]
     return violation.kind == kinds.CONSENT and any(
         one["email"].strip().lower() == violation.address for one in named
@@ -107,14 +127,14 @@ def _reads(evidence: str) -> bool:
     return " GET " in evidence or "/contacts/search" in evidence
 
 
-def idle_read(world: World, violation: Violation) -> bool:
+def idle_read(history: History, violation: Violation) -> bool:
     """Whoever lost the lane while standing still may have a read under way. It changes nothing."""
-    if violation.kind != kinds.OVERLAP or not any(one.kind in KILLING for one in world.faults.struck):
+    if violation.kind != kinds.OVERLAP or not killing_faults(history):
         return False
     return _reads(violation.evidence[0])
 
 
-def guarded_create(world: World, violation: Violation) -> bool:
+def guarded_create(history: History, violation: Violation) -> bool:
     """R71: after an unknown create of an external id, the id is looked up at once, and whoever has it is
     written to, although the create may still arrive: it can only be refused then."""
     if violation.kind != kinds.OVERLAP:
@@ -123,43 +143,71 @@ def guarded_create(world: World, violation: Violation) -> bool:
     if "POST /contacts → no answer" not in earlier:
         return False
     number = int(earlier.removeprefix("#").split()[0])
-    body = next(one["body"] for one in world.sandbox.requests() if one["n"] == number)
+    body = next(one["body"] for one in history.world.sandbox.requests() if one["n"] == number)
     return body["role"] == "user" and "external_id" in body
 
 
-def one_by_one(world: World, violation: Violation) -> bool:
+def one_by_one(history: History, violation: Violation) -> bool:
     """A fold whose holder died may have been written. On its last chance a head goes alone, so that nobody
     else is blamed; until the others have gone, too, its earlier value is back."""
-    deaths = sum(fault.kind in KILLING for fault in world.faults.struck)
-    return violation.kind == kinds.ORDER and deaths >= max(1, world.script.conditions.max_kills - 1)
+    deaths = killing_faults(history) + len(history.troubles.deadly)
+    return violation.kind == kinds.ORDER and deaths >= max(1, history.script.conditions.max_kills - 1)
 
 
-def a_dead_letters_word(world: World, violation: Violation) -> bool:
+def a_dead_letters_word(history: History, violation: Violation) -> bool:
     """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered. So do
     words of before an erasure that was killed: what of it was done nobody knows."""
-    buried = [world.accepted[id_].intent["kind"] for id_ in world.killed | world.erased]
+    buried = [one.intent["kind"] for one in _dead(history, "killed_worker", "erased")]
     spoke = any(kind.startswith("newsletter") or kind == "contact_erasure" for kind in buried)
     return violation.kind == kinds.CONSENT and spoke
 
 
-def a_dead_letters_deed(world: World, violation: Violation) -> bool:
+def a_dead_letters_deed(history: History, violation: Violation) -> bool:
     """Who is killed after the last answer has been applied, and is remembered so: others make way for it."""
-    return "superseded" in violation.text and bool(world.killed or world.erased)
+    return "superseded" in violation.text and bool(_dead(history, "killed_worker", "erased"))
 
 
-def killed_while_reviving(world: World, violation: Violation) -> bool:
+def killed_while_reviving(history: History, violation: Violation) -> bool:
     """What a buried intent had brought back from the archive is not to be seen for a while."""
-    archived = any(body["archived"] for body in world.script.before)
-    archived = archived or any(act.kind == "archive" for act in world.script.acts)
-    return violation.kind == kinds.DUPLICATE and archived and bool(world.killed)
+    archived = any(body["archived"] for body in history.script.before)
+    archived = archived or any(act.kind == "archive" for act in history.script.acts)
+    return violation.kind == kinds.DUPLICATE and archived and bool(_dead(history, "killed_worker"))
 
 
-def no_authority(world: World, violation: Violation) -> bool:
+def no_authority(history: History, violation: Violation) -> bool:
     """The checker asks for the external id of a person who became a user by an intent without one."""
     return violation.kind == kinds.FIELD and violation.text == "should be the user None"
 
 
+def lost_with_redis(history: History, violation: Violation) -> bool:
+    """What was accepted in a moment that Redis lost may have been carried out, and nobody knows of it."""
+    lost = {address for one in history.accepted.values() if one.lost for address in addresses_of(one.intent)}
+    spoilt = (kinds.FIELD, kinds.STRAY, kinds.CONSENT, kinds.ORDER, kinds.OUTCOME, kinds.DUPLICATE)
+    return violation.address in lost and violation.kind in spoilt
+
+
+def applied_again(history: History, violation: Violation) -> bool:
+    """Intents whose ends Redis lost are applied again, in their order."""
+    again = (history.accepted[one].intent for one in history.troubles.ends_lost)
+    addresses = {address for intent in again for address in addresses_of(intent)}
+    return violation.address in addresses and violation.kind in (kinds.ORDER, kinds.OUTCOME)
+
+
+def replayed(history: History, violation: Violation) -> bool:
+    """What came back from the dead letters takes effect later than its rank says."""
+    there = any(one.kind == "replay" for one in history.script.troubles)
+    return there and violation.kind in (kinds.ORDER, kinds.OUTCOME, kinds.FIELD, kinds.CONSENT)
+
+
+def addresses_of(intent: Json) -> set[str]:
+    """The addresses that an intent names."""
+    return {intent[name].strip().lower() for name in ("email", "new_email") if name in intent}
+
+
 EXCUSES = (
+    lost_with_redis,
+    applied_again,
+    replayed,
     support_took_it,
     late_write,
     others_beside,

@@ -124,5 +124,3 @@ def as_rare(dice: Random, intent: Json, chosen: Sequence[str], moving: bool, era
     if erasing and dice.random() < 0.25:
         return {"kind": "contact_erasure", "everyone": dice.random() < 0.3, **common}
     return intent
-
-

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from tests.world.intercom import Intercom
+
 from onelane_sandbox.contact import Contact
 
-from .intercom import Intercom
 from .script import Act, Script
-
-A_DAY_S = 86_400
 
 
 class Meddlers:

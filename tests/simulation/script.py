@@ -155,7 +155,9 @@ class Script:
         told += [f"  there before: {body}" for body in self.before]
         told += [f"  at {one.at_s:8.3f} enqueue {one.intent} {one.kills or ''}" for one in self.requests]
         told += [f"  at {one.at_s:8.3f} {one.kind} {one.address} {one.external_id}" for one in self.acts]
-        told += [f"  at {one.at_s:8.3f} {one.kind} for {one.for_s} s, lost {one.lost_s} s" for one in self.troubles]
+        told += [
+            f"  at {one.at_s:8.3f} {one.kind} for {one.for_s} s, lost {one.lost_s} s" for one in self.troubles
+        ]
         told += [f"  {one.place} call {one.index}: {one.fault}" for one in self.faults]
         return told
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onelane_sandbox.contact import Contact
-from onelane_worker.intercom.wire import Request as Wire
+from tests.world.intercom import Intercom
 
-from .intercom import Intercom
+from onelane_sandbox.contact import Contact
+from onelane_worker.intercom.requests import Request as Wire
+
 from .meddlers import Meddlers
 
 OLD_NEWS_S = 40.0

@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from onelane_worker.planner import operations as op
@@ -90,7 +90,7 @@ class Intercom:
         skew_s: float = 0.0,
         kill: Callable[[Process], None],
         freeze: Callable[[Process, float], None],
-        before_write: Callable[[Process, op.Operation], None],
+        sends: Callable[[Process, op.Operation], None],
         before_effect: Callable[[Wire], None],
         note: Callable[..., None],
     ) -> None:
@@ -99,13 +99,15 @@ class Intercom:
         self.network = network
         self.in_flight = 0
         """Requests that may still take effect."""
+        self.outage: Literal["all", "writes"] | None = None
+        """What fails just now."""
         self._loop = loop
         self._strike = strike
         self._dice = dice
         self._skew_s = skew_s
         self._kill = kill
         self._freeze = freeze
-        self._before_write = before_write
+        self._sends = sends
         self._before_effect = before_effect
         self._note = note
 
@@ -137,7 +139,7 @@ class Intercom:
         before_send: Callable[[], Awaitable[float]] | None,
     ) -> op.Reply:
         """What `IntercomClient.perform` promises."""
-        fault = self._strike("intercom", process, operation) or _NONE
+        fault = self._strike("intercom", process, operation) or self._failing(operation)
         self._note(process.name, "→ intercom", operation, fault.kind)
         wire = to_request(operation)
         await asyncio.sleep(self._dice.uniform(0.0, 0.005))  # a connection
@@ -152,8 +154,7 @@ class Intercom:
             send_by = await before_send()
         if self._loop.time() > send_by:
             return op.NotSent(op.Problem("late", message="simulated"))
-        if before_send is not None:
-            self._before_write(process, operation)
+        self._sends(process, operation)
         started_ms = now_ms()
         if fault.kind == "freeze_at_socket":
             self._freeze(process, fault.delay_s)
@@ -169,6 +170,14 @@ class Intercom:
         return to_reply(
             operation, response.status, response.headers, content, started_ms, wall_s=self.clock_s
         )
+
+    def _failing(self, operation: op.Operation) -> Fault:
+        """What an outage makes of a call."""
+        if self.outage == "all":
+            return self._dice.choice((Fault("not_sent"), Fault("dropped", 0.5), Fault("error_before")))
+        if self.outage == "writes" and op.is_write(operation):
+            return Fault("error_before")
+        return _NONE
 
     async def _dies(self, process: Process) -> None:
         self._kill(process)

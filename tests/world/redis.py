@@ -46,6 +46,10 @@ class SmallRedis:
 
     # ── for the world ──
 
+    def load(self, text: str) -> None:
+        """SCRIPT LOAD."""
+        self._texts[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = text
+
     def all_keys(self) -> list[str]:
         """All keys, sorted."""
         found: list[str] = self._do(self._lua.library[b"keys"])
@@ -80,7 +84,7 @@ class SmallRedis:
 
     def _eval(self, is_text: bool, text: str, numkeys: int, words: Sequence[Any]) -> Any:
         if is_text:
-            self._texts[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = text
+            self.load(text)
         elif text not in self._texts:
             raise NoScriptError("NOSCRIPT No matching script.")
         else:

@@ -49,11 +49,14 @@ class Hooks:
     def after_effect(self, what: str) -> None:
         """A script has run."""
 
-    def before_write(self, process: Process, operation: op.Operation) -> None:
-        """A write leaves."""
+    def sends(self, process: Process, operation: op.Operation) -> None:
+        """A call leaves for Intercom."""
 
     def before_effect(self, wire: Any) -> None:
         """A request of ours takes effect."""
+
+    def killed(self, process: Process) -> None:
+        """A process has died."""
 
     def ended(self, worker: Worker) -> None:
         """An engine has ended by itself or because it was asked to."""
@@ -99,7 +102,7 @@ class World:
             self.dice,
             network=network,
             skew_s=skew_s,
-            before_write=self.hooks.before_write,
+            sends=self.hooks.sends,
             before_effect=self.hooks.before_effect,
             **net,
         )
@@ -202,15 +205,31 @@ class World:
         """A store by which a process reaches Redis."""
         return LaneStore(LaneLink(self.link, self.redis, process), self.workspace, self.knobs.lanes)
 
-    def call(self, make: Callable[[LaneStore], Any]) -> Any:
-        """The answer of one call of the lane store, by somebody who is no engine."""
+    def begin(self, make: Callable[[LaneStore], Any]) -> Any:
+        """Begin a call of the lane store by somebody who is no engine."""
         process = Process("operator")
-        return self.loop.complete(process, make(self.store(process)))
+        return self.loop.spawn(process, make(self.store(process)))
+
+    def call(self, make: Callable[[LaneStore], Any]) -> Any:
+        """The answer of such a call."""
+        task = self.begin(make)
+        assert self.loop.run_until(task.done), "it never ended"
+        return task.result()
+
+    def worker_of(self, engine_id: str) -> Worker | None:
+        """The worker whose engine has this id."""
+        found = (one for one in self.workers if one.engine is not None and one.engine.id == engine_id)
+        return next(found, None)
+
+    def engine_of(self, process: Process) -> Engine:
+        """The engine of a process."""
+        return next(one.engine for one in self.workers if one.process is process and one.engine is not None)
 
     def kill(self, process: Process) -> None:
         """kill -9: nothing of it runs any more; what it has sent may still take effect."""
         self.note("KILL", process.name)
         process.alive = False
+        self.hooks.killed(process)
 
     def freeze(self, process: Process, seconds: float) -> None:
         """SIGSTOP, and SIGCONT later."""

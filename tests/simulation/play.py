@@ -6,42 +6,45 @@ import gc
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
+from .chances import seeded
 from .drawing import draw
+from .history import History
 from .judge import Verdict, judge
 from .script import Script
-from .servers import SmallServer
-from .world import World
 
-GARBAGE_EVERY = 100
-"""Histories between two collections: a world is full of circles, and small. What was there before the first
-history stays, so that it is not gone through every time."""
+GARBAGE_EVERY = 50
+"""Histories between two collections: a history is full of circles, and small. What was there before the first
+one stays, so that it is not gone through every time."""
 TAIL = 120
 """Lines of the trace in a failure message."""
 
 
-def play(script: Script, *, trace: bool = False, server: Any = SmallServer) -> tuple[Verdict, list[str]]:
+def play(script: Script, *, trace: bool = False) -> tuple[Verdict, list[str]]:
     """One history. The verdict, and the trace if it was asked for."""
-    world = World(script, trace=trace, server=server)
-    try:
-        world.run()
-    except Exception as failure:
-        world.violate(f"the history broke off: {failure}\n{traceback.format_exc()}")
-    return judge(world), world.trace.lines
+    with seeded(script.seed):
+        history = History(script, trace=trace)
+        try:
+            history.run()
+        except Exception as failure:
+            history.violate(f"the history broke off: {failure}\n{traceback.format_exc()}")
+        verdict = judge(history)
+        history.close()
+    return verdict, history.world.trace or []
 
 
 def play_all(seeds: Iterable[int]) -> Iterator[Verdict]:
     """The histories of many seeds."""
     gc.disable()
+    gc.collect()
     gc.freeze()
-    for number, seed in enumerate(seeds):
+    for number, seed in enumerate(seeds, 1):
         yield play(draw(seed))[0]
         if number % GARBAGE_EVERY == 0:
             gc.collect()
 
 
-# --- smaller ----------------------------------------------------------------------------------------------
+# ── smaller ──
 
 
 def shrink(script: Script) -> Script:
@@ -51,7 +54,7 @@ def shrink(script: Script) -> Script:
     smaller = True
     while smaller:
         smaller = False
-        for part in ("faults", "acts", "requests", "before"):
+        for part in ("faults", "troubles", "acts", "requests", "before"):
             script, found = _without_some(script, part)
             smaller = smaller or found
     return script

@@ -1,0 +1,77 @@
+"""Which intents of a history may end as dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.checker.history import Accepted
+
+from .excuses import addresses_of
+from .history import History
+from .script import UNKNOWN_ATTRIBUTE
+
+
+def may_be_dead(history: History, one: Accepted) -> bool:
+    """Poison must be a dead letter; some others may be, for the reasons of this history."""
+    attributes = one.intent.get("custom_attributes", {})
+    if UNKNOWN_ATTRIBUTE in attributes:
+        return not history.accepted[one.id].lost
+    if one.result != "rejected":
+        return False
+    reason = (one.outcome or {}).get("reason")
+    if one.intent["kind"] in ("email_change", "contact_erasure") and reason in ("address_taken", "ambiguous"):
+        return True
+    if reason == "erased":
+        return _left(history, one, ("contact_erasure",), later=True)
+    if reason == "upstream_error":
+        return history.script.conditions.max_attempts <= len(history.faults.struck) + _outages(history)
+    if reason == "killed_worker":
+        return True  # whether there were dead workers enough is asked elsewhere
+    if reason == "address_taken":
+        theirs = one.address in history.meddlers.touched or _identities(history) > 1
+        return theirs or _keeps_a_minted_id(history, one.address)
+    gone = one.address in history.meddlers.touched or _left(history, one, _LEAVING, later=False)
+    acted = {act.external_id for act in history.script.acts} - {None}
+    return reason == "not_restorable" and (gone or one.external_id in acted)
+
+
+_LEAVING = ("contact_erasure", "email_change")
+"""What leaves behind somebody who cannot come back: deleted for ever, or merged into another."""
+
+
+def _left(history: History, one: Accepted, kinds: tuple[str, ...], *, later: bool) -> bool:
+    """Was there an intent of these kinds about the same person, accepted later or earlier?"""
+    there = [
+        told
+        for told in history.accepted.values()
+        if told.intent["kind"] in kinds
+        and (one.address in addresses_of(told.intent) or _names_the_same(one, told.intent))
+    ]
+    return any((told.rank > one.rank) is later for told in there if told.rank != one.rank)
+
+
+def _names_the_same(one: Accepted, intent: dict[str, Any]) -> bool:
+    return one.external_id is not None and one.external_id == intent.get("external_id")
+
+
+def _keeps_a_minted_id(history: History, address: str) -> bool:
+    """A lead that became a user without an external id keeps the one that Intercom made up. When nobody
+    remembers that, it looks like another account's (R20)."""
+    there = [
+        told.intent for told in history.accepted.values() if told.intent["email"].strip().lower() == address
+    ]
+    return any(intent.get("role") == "user" and "external_id" not in intent for intent in there)
+
+
+def _identities(history: History) -> int:
+    """How many external ids play a part."""
+    named = {told.intent.get("external_id") for told in history.accepted.values()}
+    there = {body.get("external_id") for body in history.script.before}
+    acted = {act.external_id for act in history.script.acts}
+    shared = named | there | acted
+    return len(shared - {None})
+
+
+def _outages(history: History) -> int:
+    """An outage may cost any number of attempts, where too few lanes fail for the circuit breaker."""
+    return 99 * sum(one.kind in ("outage", "no_writes") for one in history.script.troubles)
