@@ -29,8 +29,8 @@ _REACH = {"redis": 30, "intercom": 12, "wake": 6, "producer": 6, "tick": 12}
 """How far into a history the n-th call is that a fault may strike."""
 _DELAYS_S = (0.1, 1.0, 4.0, 5.2, 6.0, 16.0, 31.5, 40.0, 70.0)
 _TROUBLES: tuple[TroubleKind, ...] = (
-    "failover", "emptied", "redis_away", "redis_refuses", "outage", "no_writes", "shutdown", "pause", "withdraw",
-    "replay", "discard",
+    "failover", "emptied", "redis_away", "redis_refuses", "outage", "no_writes", "shutdown", "pause",
+    "withdraw", "replay", "discard",
 )  # fmt: skip
 _TROUBLE_WEIGHTS = (12, 2, 8, 6, 8, 5, 14, 5, 12, 8, 2)
 

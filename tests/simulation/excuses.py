@@ -108,9 +108,8 @@ def two_lanes_of_one_person(history: History, violation: Violation) -> bool:
     tied = tied_addresses(history.script)
     if violation.kind != kinds.OVERLAP or violation.address not in tied:
         return False
-    there = [
-        told.intent for told in history.accepted.values() if told.intent["email"].strip().lower() in tied
-    ]
+    intents = [told.intent for told in history.accepted.values()]
+    there = [intent for intent in intents if intent["email"].strip().lower() in tied]
     return any(_reads(line) for line in violation.evidence) or any("external_id" not in one for one in there)
 
 

@@ -51,11 +51,7 @@ def judge(history: History) -> Verdict:
 
 def _undrained(history: History) -> list[str]:
     world = history.world
-    queues = {
-        lane: world.redis.execute("LRANGE", world.workspace.keys.key("queue", lane), 0, -1)
-        for lane in history.laws.lanes
-    }
-    stuck = [f"lane {lane[:6]} is stuck with {ids}" for lane, ids in queues.items() if ids]
+    stuck = [f"lane {lane[:6]} is stuck with {ids}" for lane, ids in world.family("queue").items()]
     began_s = max(history.faults.last_s, history.troubles.last_s, START_S + _last_request_s(history.script))
     took_s, longest_s = world.now - began_s, _longest_drain_s(history)
     if took_s > longest_s:
@@ -80,15 +76,9 @@ def _longest_drain_s(history: History) -> float:
 
 def _unheard_of(history: History) -> list[str]:
     """What is stored is what was accepted: a duplicate leaves nothing behind."""
-    prefix = history.world.workspace.keys.key("intent", "")
-    records = {
-        key.removeprefix(prefix): history.world.redis.dump(key)
-        for key in history.world.redis.all_keys()
-        if key.startswith(prefix)
-    }
-    extra = [
-        one for one, record in records.items() if one not in history.accepted and record["kind"] != OWN_KIND
-    ]
+    records = history.world.family("intent")
+    theirs = {one for one, record in records.items() if record["kind"] != OWN_KIND}
+    extra = theirs - history.accepted.keys()
     return [f"stored, but never accepted: {sorted(extra)}"] if extra else []
 
 

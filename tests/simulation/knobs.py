@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from onelane_worker.engine.lane import Timing
 from onelane_worker.planner.policy import Policy
 from tests.world.workers import Knobs
 
+from onelane_worker.engine.lane import Timing
 from onelane_worker.lanes.types import LaneSettings
 
 from .script import Conditions

@@ -18,8 +18,8 @@ UNKNOWN_ATTRIBUTE = "no_such_attribute"
 Json = dict[str, Any]
 ActKind = Literal["sdk_user", "merge", "archive", "delete"]
 TroubleKind = Literal[
-    "failover", "emptied", "redis_away", "redis_refuses", "outage", "no_writes", "shutdown", "pause", "withdraw",
-    "replay", "discard",
+    "failover", "emptied", "redis_away", "redis_refuses", "outage", "no_writes", "shutdown", "pause",
+    "withdraw", "replay", "discard",
 ]  # fmt: skip
 
 FAULTS: dict[Place, Sequence[str]] = {
@@ -102,7 +102,7 @@ class Trouble:
     failover       Redis is away for `for_s`, and comes back without the last `lost_s`
     emptied        the same, with nothing
     redis_away     nobody reaches Redis            redis_refuses   it refuses everything (out of memory)
-    outage         no call reaches Intercom        no_writes       probes and reads are answered, writes are not
+    outage         no call reaches Intercom        no_writes       reads are answered, writes are not
     shutdown       an engine is stopped in good order, and starts again after `for_s`
     pause          an operator stops the line for `for_s`
     withdraw       a producer takes back the intent that was accepted last
@@ -155,9 +155,7 @@ class Script:
         told += [f"  there before: {body}" for body in self.before]
         told += [f"  at {one.at_s:8.3f} enqueue {one.intent} {one.kills or ''}" for one in self.requests]
         told += [f"  at {one.at_s:8.3f} {one.kind} {one.address} {one.external_id}" for one in self.acts]
-        told += [
-            f"  at {one.at_s:8.3f} {one.kind} for {one.for_s} s, lost {one.lost_s} s" for one in self.troubles
-        ]
+        told += [f"  at {one.at_s:8.3f} {one}" for one in self.troubles]
         told += [f"  {one.place} call {one.index}: {one.fault}" for one in self.faults]
         return told
 

@@ -1,4 +1,4 @@
-"""What happens to all: servers that are away or lose a moment, outages of Intercom, operators, deadly intents."""
+"""What happens to all: servers away or without a moment, outages of Intercom, operators, deadly intents."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
+
 from onelane.results import Outcome
 from onelane_worker.engine.engine import Engine
 from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.timeline import Row
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
-
 from onelane_worker.lanes.types import LaneSettings
 
 from .loop import Process, VirtualLoop

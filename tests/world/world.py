@@ -17,13 +17,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from onelane_worker.engine.engine import Engine, Parts
 from onelane_worker.planner import operations as op
 
 from onelane import ContactQueue, Outcome, Receipt, Status
 from onelane.settings import QueueSettings
 from onelane.workspace import META, Workspace
 from onelane_sandbox.rules import Sandbox
+from onelane_worker.engine.engine import Engine, Parts
 from onelane_worker.lanes.store import LaneStore
 
 from .broker import Broker
@@ -284,6 +284,12 @@ class World:
         """A hash of the workspace."""
         found: dict[str, str] = self.redis.execute("HGETALL", self.workspace.keys.key(*words))
         return found
+
+    def family(self, name: str) -> dict[str, Any]:
+        """What is under all keys of a family: the rest of the key → value."""
+        prefix = self.workspace.keys.key(name, "")
+        found = [key for key in self.redis.all_keys() if key.startswith(prefix)]
+        return {key.removeprefix(prefix): self.redis.dump(key) for key in found}
 
     def open_write(self, email: str) -> dict[str, Any] | None:
         """The write-ahead record of a lane."""
