@@ -3,7 +3,7 @@
 What can happen to one call:
 
     crash_before      its process dies before anything is sent
-    crash_in_flight   after sending, before the effect
+    crash_in_flight   after sending, before the effect             dropped_and_crash the same, without effect
     crash_after       after the effect, before the answer
     freeze_in_flight  its process stands still
     dropped           never arrives                                unanswered        takes effect, no answer
@@ -69,6 +69,8 @@ class Log:
 
     calls: list[op.Operation] = field(default_factory=list)
     """Ours, as they were sent."""
+    refused: list[op.Operation] = field(default_factory=list)
+    """Ours that met an outage."""
     late_writes: list[tuple[float, float]] = field(default_factory=list)
     """Between which times a frozen process may have let a write go."""
     foreign: set[int] = field(default_factory=set)
@@ -174,6 +176,7 @@ class Intercom:
     def _failing(self, operation: op.Operation) -> Fault:
         """What an outage makes of a call."""
         if self.outage == "all":
+            self.log.refused.append(operation)
             return self._dice.choice((Fault("not_sent"), Fault("dropped", 0.5), Fault("error_before")))
         if self.outage == "writes" and op.is_write(operation):
             return Fault("error_before")
@@ -197,7 +200,7 @@ class Intercom:
         if fault.kind in ("dropped", "unanswered") and 0 < fault.delay_s < 4:
             gives_up_s = fault.delay_s  # a reset, or a connection closed without an answer
         gives_up = self._loop.after(gives_up_s, lambda: call.ring(None))
-        if fault.kind == "crash_in_flight":
+        if fault.kind in ("crash_in_flight", "dropped_and_crash"):
             await self._dies(process)
         if fault.kind == "crash_after":
             self._loop.after((fate.executes_s or 0.0) + 0.0001, lambda: self._kill(process))
@@ -214,7 +217,7 @@ class Intercom:
         executes_s = arrives_s + dice.uniform(*network.service_s)
         fate = Fate(arrives_s, executes_s, executes_s + dice.uniform(*network.way_s))
         match fault.kind:
-            case "dropped":
+            case "dropped" | "dropped_and_crash":
                 return Fate(None, None, None)
             case "unanswered":
                 fate.answers_s = None

@@ -62,6 +62,25 @@ class Hooks:
         """An engine has ended by itself or because it was asked to."""
 
 
+class Moments(Hooks):
+    """What a test wants to do in the middle of it: once each, when something fitting happens."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Any, Callable[[], object]]] = []
+
+    def after_effect(self, what: str) -> None:
+        self._happen(what)
+
+    def sends(self, process: Process, operation: op.Operation) -> None:
+        self._happen(operation)
+
+    def _happen(self, what: object) -> None:
+        for waiting in list(self.waiting):
+            if _is(what, waiting[0]):
+                self.waiting.remove(waiting)
+                waiting[1]()
+
+
 class World:
     """`seed`: of latencies and other chances. `lag_s`: of Intercom's index. `skew_s`: by how much Intercom's
     clock is ahead. `strike` decides what goes wrong; without it, what a test plans with `fault` does."""
@@ -82,11 +101,14 @@ class World:
         self.dice = Random(f"world/{seed}")
         self.loop = VirtualLoop(START_S - A_DAY_S)
         self.knobs = knobs
-        self.hooks = hooks or Hooks()
+        self.moments = Moments()
+        self.hooks = hooks or self.moments
         self.trace: list[str] | None = [] if trace else None
         self.seen = Seen()
         self.workers: list[Worker] = []
         self.accepted: list[Receipt] = []
+        self.told: list[tuple[Receipt, Any, float]] = []
+        """Every accepted intent with its receipt and the time."""
         self.at_rest = False
         """Nothing is ready, due or under way, nor will it ever be."""
         self._planned = Planned()
@@ -141,17 +163,20 @@ class World:
 
         return self.until(done, within_s)
 
-    def at(self, delay_s: float, action: Callable[[], object]) -> None:
-        """Do something later."""
-        self.loop.after(delay_s, action)
-
     # ── producers ──
 
     def enqueue(self, *intents: Any) -> list[Receipt]:
         """Enqueue, through the real SDK, at once."""
-        receipts = [self.queue.enqueue(intent) for intent in intents]
+        receipts = []
+        for intent in intents:
+            receipts.append(self.queue.enqueue(intent))
+            self.told.append((receipts[-1], intent, self.now))
         self.accepted += receipts
         return receipts
+
+    def later(self, delay_s: float, *intents: Any) -> None:
+        """The same, after a while."""
+        self.loop.after(delay_s, lambda: self.enqueue(*intents))
 
     def do(self, intent: Any) -> Outcome:
         """Enqueue one intent, and go on until it has ended."""
@@ -225,6 +250,12 @@ class World:
         """The engine of a process."""
         return next(one.engine for one in self.workers if one.process is process and one.engine is not None)
 
+    def after_death(self, within_s: float = 86_400.0) -> Worker:
+        """Go on until the newest worker has died, and start another."""
+        newest = self.workers[-1]
+        self.until(lambda: not newest.process.alive, within_s)
+        return self.hire()
+
     def kill(self, process: Process) -> None:
         """kill -9: nothing of it runs any more; what it has sent may still take effect."""
         self.note("KILL", process.name)
@@ -242,12 +273,15 @@ class World:
     def fault(self, place: Place, what: Any, kind: str, times: int = 1, **more: Any) -> None:
         """The next `times` calls of the place meet a fault. `what`: the name of a script, a type of
         operation, or a function of either."""
-        fits = what if callable(what) and not isinstance(what, type) else lambda one: _is(one, what)
-        self._planned.add(place, fits, Fault(kind, **more), times)
+        self._planned.add(place, lambda one: _is(one, what), Fault(kind, **more), times)
 
     def answer(self, what: Any, reply: op.Reply, times: int = 1) -> None:
         """The next such operations are answered so by the client, and nothing is sent."""
         self.fault("intercom", what, "reply", times, reply=reply)
+
+    def when(self, what: Any, action: Callable[[], object]) -> None:
+        """Do something once: when such an operation leaves, or when such a script has run."""
+        self.moments.waiting.append((what, action))
 
     # ── Intercom ──
 
@@ -268,6 +302,10 @@ class World:
         for name in names:
             self.sandbox.put_attribute(name, "string", self.now)
 
+    def catch_up(self) -> None:
+        """Let the index show everything."""
+        self.sandbox.catch_up()
+
     def calls(self) -> list[str]:
         """Names of the operations sent since the last look."""
         names = [type(operation).__name__ for operation in self.intercom.log.calls]
@@ -279,6 +317,13 @@ class World:
     def lane(self, email: str) -> dict[str, str]:
         """The lane's hash."""
         return self.hash("lane", self.workspace.lane(email))
+
+    def text(self, family: str, email: str) -> str | None:
+        """What the lane keeps as text: its registry entry, its consent memory."""
+        found: str | None = self.redis.execute(
+            "GET", self.workspace.keys.key(family, self.workspace.lane(email))
+        )
+        return found
 
     def hash(self, *words: str) -> dict[str, str]:
         """A hash of the workspace."""
@@ -340,7 +385,10 @@ class World:
 
 
 def _is(one: object, what: Any) -> bool:
-    return isinstance(one, what) if isinstance(what, type | tuple) else one == what
+    """Does a call fit: the name of a script, types of operations, or a function that says so?"""
+    if isinstance(what, type | tuple):
+        return isinstance(one, what)
+    return bool(what(one)) if callable(what) else one == what
 
 
 def _short(word: Any) -> str:
