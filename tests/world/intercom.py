@@ -10,7 +10,8 @@ What can happen to one call:
     committed_late    takes effect after our time-out, within the tail
     error_before      5xx, nothing done                            error_after       5xx, done all the same
     throttled         429                                          not_sent          no connection
-    slow              an answer just before the time-out           page              a proxy answers
+    slow              an answer just before the time-out
+    page              a proxy answers, nothing is done             page_after        a proxy answers, it is done
     reply             the client answers `fault.reply` instead; nothing is sent
     freeze_at_socket  its process stands still between its last look at the clock and the first byte: the one
                       late write that nothing can prevent
@@ -227,8 +228,8 @@ class Intercom:
             case "page" | "error_before" | "throttled":
                 status = fault.status or {"error_before": 503, "throttled": 429, "page": 403}[fault.kind]
                 return Fate(None, None, fate.answers_s, status)
-            case "error_after":
-                fate.status = 502
+            case "error_after" | "page_after":
+                fate.status = fault.status or 502
             case "slow":
                 fate.executes_s = network.timeout_s - dice.uniform(0.1, 3.0)
                 fate.answers_s = fate.executes_s + 0.05

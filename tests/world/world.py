@@ -275,6 +275,10 @@ class World:
         operation, or a function of either."""
         self._planned.add(place, lambda one: _is(one, what), Fault(kind, **more), times)
 
+    def clear_faults(self) -> None:
+        """Forget what was planned and has not happened."""
+        self._planned.waiting.clear()
+
     def answer(self, what: Any, reply: op.Reply, times: int = 1) -> None:
         """The next such operations are answered so by the client, and nothing is sent."""
         self.fault("intercom", what, "reply", times, reply=reply)

@@ -139,9 +139,7 @@ class TestByHand:
         world.rest(within_s=10)
 
     def test_no_success_ends_a_pause(self, world: World) -> None:
-        world.when(
-            op.Search, lambda: world.call_soon(lambda store: store.breaker("pause", problem="upgrade"))
-        )
+        world.when(op.Search, lambda: world.begin(lambda store: store.breaker("pause", problem="x")))
         everybody(world, 1)
         world.run(60)
         assert state(world) == "paused"

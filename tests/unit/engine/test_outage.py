@@ -110,7 +110,7 @@ def test_a_storm_of_429_burns_nothing(make_world: Any) -> None:
 
 
 def test_a_settle_check_outlives_an_outage(make_world: Any) -> None:
-    """A user made by another writer beside our lead is found, although the line was stopped when the check was due."""
+    """A user made by another writer is found, although the line was stopped when the check was due."""
     ann = "ann@example.test"
     world = make_world(lag_s=120.0)
     world.do(LeadCapture(email=ann, name="Ann"))

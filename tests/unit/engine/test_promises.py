@@ -112,10 +112,6 @@ class TestPoison:
             world.after_death()
         results = [world.ended(one).result for one in (poison, mate, other)]
         assert results == ["rejected", "created", "created"]
-            "rejected",
-            "created",
-            "created",
-        ]
         assert world.ended(poison).reason == "killed_worker"
         assert [contact["name"] for contact in world.contacts(ANN)] == ["Ann"]
 
