@@ -1,8 +1,8 @@
 """`python -m tests.simulation`: many histories, or one.
 
-    --histories 1000000 --seed-from 5000 --jobs 2     a long run, with its progress
-    --seed 4711 --trace                               one history, step by step
-    --seed 4711 --shrink                              and without the parts that it does not need
+    --histories 1000000 --seed0 5000 --jobs 2 --keep run.json   a long run, which goes on where it was broken off
+    --seed 4711 --trace                                         one history, step by step
+    --seed 4711 --shrink                                        and without the parts that it does not need
 
 Exits with 1 if a promise was broken. A seed is the same history every time, in every process.
 """
@@ -10,14 +10,16 @@ Exits with 1 if a promise was broken. A seed is the same history every time, in 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+from pathlib import Path
 
 from .drawing import draw
-from .fleet import run_fleet
-from .histories import TAIL, explain, play, shrink
+from .fleet import play_seeds, run_fleet
+from .mutants import MUTANTS
+from .play import TAIL, explain, play, shrink
 from .runs import record
-from .seeds import work
 
 
 def main() -> int:
@@ -25,18 +27,28 @@ def main() -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":  # sets of strings have an order, too
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
-    arguments = _parser().parse_args()
-    if arguments.worker:
-        return work(range(arguments.seed_from, arguments.seed_to, arguments.step), arguments.until_failure)
-    if arguments.seed is not None:
-        return _one(arguments.seed, arguments.trace, arguments.shrink)
-    result = run_fleet(arguments.seed_from, arguments.histories, arguments.jobs, arguments.until_failure)
-    if arguments.record:
-        record(arguments.seed_from, result)
-    return 0 if result.ok else 1
+    asked = _parser().parse_args()
+    if asked.seed is not None:
+        return _one(asked.seed, asked.mutant, asked.trace, asked.shrink)
+    result = play_seeds(
+        asked.seed0,
+        asked.histories,
+        asked.jobs,
+        mutant=asked.mutant,
+        until_failure=asked.until_failure,
+        show=True,
+        keep=asked.keep,
+    )
+    run_fleet(result)
+    if asked.record:
+        record(result)
+    return 1 if result.failures else 0
 
 
-def _one(seed: int, trace: bool, smaller: bool) -> int:
+def _one(seed: int, mutant: str, trace: bool, smaller: bool) -> int:
+    logging.disable(logging.CRITICAL)
+    if mutant:
+        MUTANTS[mutant].apply()
     script = shrink(draw(seed)) if smaller else draw(seed)
     verdict, _ = play(script)
     if trace or verdict.violations:
@@ -50,16 +62,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.simulation", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--histories", type=int, default=1_000)
-    parser.add_argument("--seed-from", type=int, default=0)
+    parser.add_argument("--seed0", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep", type=Path, help="a file that holds what was found; go on from there")
     parser.add_argument("--record", action="store_true", help="put the run on record in docs/simulation.md")
     parser.add_argument("--until-failure", action="store_true", help="stop at the first broken promise")
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="with this rule switched off")
     parser.add_argument("--seed", type=int, help="one history only")
     parser.add_argument("--trace", action="store_true", help="tell all that happened in it")
     parser.add_argument("--shrink", action="store_true", help="leave out what it does not need to fail")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--seed-to", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--step", type=int, default=1, help=argparse.SUPPRESS)
     return parser
 
 

@@ -1,21 +1,20 @@
-"""A run over several processes, with its progress, and its failures in words."""
+"""A run over several processes, with its progress, its failures in words, and a file from which it goes on."""
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from queue import SimpleQueue
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -26,8 +25,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from tests.faults import import_path
 
+CHUNK = 20
+"""Seeds that a process plays before it tells what it found, and collects its garbage: a history is full of circles,
+and small."""
 EXPLAINED = 3
 """Failures that are told in full."""
 
@@ -36,68 +37,113 @@ EXPLAINED = 3
 class Result:
     """What a run has found."""
 
+    first: int
+    """Its first seed."""
     histories: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
     """seed, violations"""
-    lost: list[str] = field(default_factory=list)
-    """What processes said that ended in an unforeseen way."""
     took_s: float = 0.0
 
-    @property
-    def ok(self) -> bool:
-        return not self.failures and not self.lost
-
     def __str__(self) -> str:
-        sizes = ", ".join(f"{name} {self.counts[name]}" for name in ("intents", "writes", "faults", "events"))
+        names = ("intents", "writes", "faults", "troubles", "steps")
+        sizes = ", ".join(f"{name} {self.counts[name]}" for name in names)
         rate = self.histories / self.took_s if self.took_s else 0.0
         head = f"{self.histories} histories in {self.took_s:.0f} s ({rate:.0f}/s): {sizes}"
         lines = [f"seed {one['seed']}: {one['violations'][0]}" for one in self.failures]
-        verdict = "every promise held" if self.ok else f"BROKEN in {len(self.failures)} histories"
-        return "\n".join([head, verdict, *lines, *self.lost])
+        verdict = f"BROKEN in {len(self.failures)} histories" if self.failures else "every promise held"
+        return "\n".join([head, verdict, *lines])
 
 
 def play_seeds(
-    first: int, count: int, jobs: int, *, until_failure: bool = False, show: bool = False, path: str = ""
+    first: int,
+    count: int,
+    jobs: int,
+    *,
+    mutant: str = "",
+    until_failure: bool = False,
+    show: bool = False,
+    keep: Path | None = None,
 ) -> Result:
-    """Play `count` seeds from `first` on in `jobs` processes. `path`: where they find the product."""
-    jobs = max(1, min(jobs, count))
-    with ExitStack() as files:
-        errors = [files.enter_context(TemporaryFile("w+")) for _ in range(jobs)]
-        workers = [
-            _start(first + job, first + count, jobs, until_failure, path, errors[job]) for job in range(jobs)
-        ]
-        result = _heard(workers, count, until_failure, show)
-        for worker, said_last in zip(workers, errors, strict=True):
-            _missing(worker, said_last, result, until_failure)
-    return result
-
-
-def _heard(workers: Sequence[subprocess.Popen[str]], count: int, until_failure: bool, show: bool) -> Result:
-    """Listen to them until all are silent."""
-    began, result, said = time.monotonic(), Result(), SimpleQueue[tuple[int, str | None]]()
-    for number, worker in enumerate(workers):
-        threading.Thread(target=_listen, args=(number, worker, said), daemon=True).start()
-    shares: dict[int, dict[str, Any]] = {}
-    running = set(range(len(workers)))
-    with _bar(show) as bar:
+    """Play `count` seeds from `first` on in `jobs` processes. `keep`: a file that holds what was found so far; a
+    run that was broken off goes on from there."""
+    result = _kept(keep, first)
+    begin = first + result.histories
+    os.environ["PYTHONHASHSEED"] = "0"  # sets of strings have an order, too
+    began = time.monotonic() - result.took_s
+    chunks = [range(n, min(n + CHUNK, first + count)) for n in range(begin, first + count, CHUNK)]
+    with get_context("spawn").Pool(jobs, _ready, (mutant,)) as pool, _bar(show) as bar:
         task = bar.add_task("", total=count, broken=0)
-        while running:
-            number, line = said.get()
-            if line is None:
-                running.discard(number)
-                continue
-            _hear(line, number, shares, result)
-            done = sum(one["done"] for one in shares.values())
-            bar.update(task, completed=done, broken=len(result.failures))
-            if until_failure and result.failures:
-                for worker in workers:
-                    worker.terminate()
-    result.took_s = time.monotonic() - began
-    for one in shares.values():
-        result.histories += one["done"]
-        result.counts.update(one["counts"])
+        for done, counts, failures in pool.imap(partial(_play, until_failure=until_failure), chunks):
+            result.histories += done
+            result.counts.update(counts)
+            result.failures += failures
+            result.took_s = time.monotonic() - began
+            bar.update(task, completed=result.histories, broken=len(result.failures))
+            if keep is not None:
+                _keep(keep, result)
+            if until_failure and failures:
+                break
+        pool.terminate()
     return result
+
+
+def run_fleet(result: Result) -> None:
+    """Tell the result, and explain the first failures."""
+    print(result)
+    for one in result.failures[:EXPLAINED]:
+        seed = str(one["seed"])
+        print(f"\n── {sys.executable} -m tests.simulation --seed {seed} --shrink")
+        subprocess.run([sys.executable, "-m", "tests.simulation", "--seed", seed, "--shrink"], check=False)
+
+
+# ── in the processes that play ──
+
+
+def _ready(mutant: str) -> None:
+    from .mutants import MUTANTS
+
+    logging.disable(logging.CRITICAL)
+    if mutant:
+        MUTANTS[mutant].apply()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def _play(seeds: range, until_failure: bool) -> tuple[int, Counter[str], list[dict[str, Any]]]:
+    from .drawing import draw
+    from .play import play
+
+    done, counts, failures = 0, Counter[str](), []
+    for seed in seeds:
+        verdict, _ = play(draw(seed))
+        done += 1
+        counts.update(verdict.counts)
+        if verdict.violations:
+            failures.append({"seed": verdict.seed, "violations": verdict.violations})
+            if until_failure:
+                break
+    gc.collect()
+    return done, counts, failures
+
+
+# ── what is kept ──
+
+
+def _kept(keep: Path | None, first: int) -> Result:
+    if keep is None or not keep.exists():
+        return Result(first)
+    told = json.loads(keep.read_text("utf-8"))
+    if told["first"] != first:
+        raise SystemExit(f"{keep} is of another run: it begins at seed {told['first']}")
+    return Result(**{**told, "counts": Counter(told["counts"])})
+
+
+def _keep(keep: Path, result: Result) -> None:
+    new = keep.with_suffix(".new")
+    new.write_text(json.dumps(asdict(result)), "utf-8")
+    new.replace(keep)
 
 
 def _bar(show: bool) -> Progress:
@@ -109,57 +155,3 @@ def _bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True), disable=not show)
-
-
-def _start(
-    first: int, end: int, step: int, until_failure: bool, path: str, errors: IO[str]
-) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-m", "tests.simulation", "--worker"]
-    command += ["--seed-from", str(first), "--seed-to", str(end), "--step", str(step)]
-    command += ["--until-failure"] if until_failure else []
-    environment = {
-        **os.environ,
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": import_path(Path(path or root)),
-    }
-    return subprocess.Popen(
-        command, env=environment, cwd=path or root, stdout=subprocess.PIPE, stderr=errors, text=True
-    )
-
-
-def _listen(number: int, worker: subprocess.Popen[str], said: SimpleQueue[tuple[int, str | None]]) -> None:
-    assert worker.stdout is not None
-    for line in worker.stdout:
-        said.put((number, line))
-    said.put((number, None))
-
-
-def _hear(line: str, number: int, shares: dict[int, dict[str, Any]], result: Result) -> None:
-    try:
-        word = json.loads(line)
-    except ValueError:  # somebody's print
-        return
-    if "seed" in word:
-        result.failures.append(word)
-    else:
-        shares[number] = word
-
-
-def _missing(worker: subprocess.Popen[str], errors: IO[str], result: Result, until_failure: bool) -> None:
-    with worker:
-        status = worker.wait()
-        errors.seek(0)
-        if status not in (0, 1) and not (until_failure and result.failures):
-            result.lost.append(f"a process ended with {status}: {errors.read()[-2000:]}")
-
-
-def run_fleet(first: int, count: int, jobs: int, until_failure: bool) -> Result:
-    """The command: play, show, explain."""
-    result = play_seeds(first, count, jobs, until_failure=until_failure, show=True)
-    print(result)
-    for one in result.failures[:EXPLAINED]:
-        seed = str(one["seed"])
-        print(f"\n── {sys.executable} -m tests.simulation --seed {seed} --shrink")
-        subprocess.run([sys.executable, "-m", "tests.simulation", "--seed", seed, "--shrink"], check=False)
-    return result

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from .chances import seeded
-from .drawing import draw
 from .history import History
 from .judge import Verdict, judge
 from .script import Script
 
-GARBAGE_EVERY = 50
-"""Histories between two collections: a history is full of circles, and small. What was there before the first
-one stays, so that it is not gone through every time."""
 TAIL = 120
 """Lines of the trace in a failure message."""
 
@@ -31,17 +25,6 @@ def play(script: Script, *, trace: bool = False) -> tuple[Verdict, list[str]]:
         verdict = judge(history)
         history.close()
     return verdict, history.world.trace or []
-
-
-def play_all(seeds: Iterable[int]) -> Iterator[Verdict]:
-    """The histories of many seeds."""
-    gc.disable()
-    gc.collect()
-    gc.freeze()
-    for number, seed in enumerate(seeds, 1):
-        yield play(draw(seed))[0]
-        if number % GARBAGE_EVERY == 0:
-            gc.collect()
 
 
 # ── smaller ──

@@ -11,7 +11,7 @@ What can happen to one call:
     error_before      5xx, nothing done                            error_after       5xx, done all the same
     throttled         429                                          not_sent          no connection
     slow              an answer just before the time-out
-    page              a proxy answers, nothing is done             page_after        a proxy answers, it is done
+    page              a proxy answers, nothing is done             page_after        the same, it is done
     reply             the client answers `fault.reply` instead; nothing is sent
     freeze_at_socket  its process stands still between its last look at the clock and the first byte: the one
                       late write that nothing can prevent

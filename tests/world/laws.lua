@@ -1,0 +1,67 @@
+-- What must be true of every lane whenever a script has run (PROTOCOL 2 and 8). ARGV: the time (ms), the lanes.
+-- Returns what is broken, in words.
+local prefix, now = KEYS[1], tonumber(ARGV[1])
+local broken = {}
+
+local function hget(key, field) return redis.call('HGET', prefix .. key, field) end
+
+local CLASSES = { 'interactive', 'bulk', 'suspect' }
+
+local function is_marker(id) return string.sub(id, 1, 1) == '~' end
+
+-- How many interactive intents and markers wait; what is wrong with what waits.
+local function counted(lane, ids)
+  local hot = 0
+  for _, id in ipairs(ids) do
+    if is_marker(id) then
+      hot = hot + 1
+    else
+      local record = redis.call('HMGET', prefix .. 'intent:' .. id, 'payload', 'bulk')
+      if not record[1] then return hot, 'waits without a payload: ' .. id end
+      if redis.call('PTTL', prefix .. 'intent:' .. id) ~= -1 then return hot, 'waits and will expire: ' .. id end
+      if record[2] ~= '1' then hot = hot + 1 end
+    end
+  end
+  return hot
+end
+
+local function class_of(ids, hot)
+  local kills = tonumber(hget('intent:' .. ids[1], 'kills') or '0')
+  if kills > 0 then return 'suspect' end
+  return hot > 0 and 'interactive' or 'bulk'
+end
+
+local function check(lane)
+  local ids = redis.call('LRANGE', prefix .. 'queue:' .. lane, 0, -1)
+  local fields = redis.call('HMGET', prefix .. 'lane:' .. lane, 'token', 'until', 'hot', 'check')
+  local due = tonumber(redis.call('ZSCORE', prefix .. 'due', lane) or nil)
+  local ready, times = nil, 0
+  for _, class in ipairs(CLASSES) do
+    if redis.call('ZSCORE', prefix .. 'ready:' .. class, lane) then ready, times = class, times + 1 end
+  end
+  if #ids == 0 then
+    local owed = fields[4] and tonumber(string.match(fields[4], '^%d+'))
+    if times > 0 then return 'an empty lane is ready' end
+    if fields[1] then return 'an empty lane is leased' end
+    if due ~= owed then return 'an empty lane is due, and owes no check then' end
+    return nil
+  end
+  if times + (due and 1 or 0) ~= 1 then return 'a waiting lane is in ' .. times .. ' ready sets, due ' .. tostring(due) end
+  local hot, wrong = counted(lane, ids)
+  if wrong then return wrong end
+  if hot ~= tonumber(fields[3] or '0') then return hot .. ' hot intents wait, and it counts ' .. tostring(fields[3]) end
+  if fields[1] then
+    if due ~= tonumber(fields[2]) then return "a leased lane is not due at its lease's end" end
+    if is_marker(ids[1]) then return 'a leased lane has a marker at its head' end
+  elseif ready and is_marker(ids[1]) then
+    return 'a lane with a marker at its head is ready'
+  elseif ready and ready ~= class_of(ids, hot) then
+    return 'a ' .. class_of(ids, hot) .. ' lane is ready as ' .. ready
+  end
+end
+
+for i = 2, #ARGV do
+  local wrong = check(ARGV[i])
+  if wrong then broken[#broken + 1] = ARGV[i] .. ': ' .. wrong end
+end
+return broken
