@@ -1,8 +1,8 @@
 """`python -m tests.simulation`: many histories, or one.
 
-    --histories 1000000 --seed0 5000 --jobs 2 --keep run.json   a long run, which goes on where it was broken off
+    --histories 1000000 --seed0 5000 --jobs 2 --keep run.json   a long run; the same command resumes it
     --seed 4711 --trace                                         one history, step by step
-    --seed 4711 --shrink                                        and without the parts that it does not need
+    --seed 4711 --shrink                                        without the parts that it does not need
 
 Exits with 1 if a promise was broken. A seed is the same history every time, in every process.
 """

@@ -1,4 +1,4 @@
-"""A run over several processes, with its progress, its failures in words, and a file from which it goes on."""
+"""A run over several processes, with its progress, its failures in words, and a file to resume it from."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from rich.progress import (
 )
 
 CHUNK = 20
-"""Seeds that a process plays before it tells what it found, and collects its garbage: a history is full of circles,
-and small."""
+"""Seeds that a process plays before it tells what it found, and collects its garbage: a history is full of
+circles, and small."""
 EXPLAINED = 3
 """Failures that are told in full."""
 
@@ -65,8 +65,8 @@ def play_seeds(
     show: bool = False,
     keep: Path | None = None,
 ) -> Result:
-    """Play `count` seeds from `first` on in `jobs` processes. `keep`: a file that holds what was found so far; a
-    run that was broken off goes on from there."""
+    """Play `count` seeds from `first` on in `jobs` processes. `keep`: a file that holds what was found so far;
+    a run that was broken off goes on from there."""
     result = _kept(keep, first)
     begin = first + result.histories
     os.environ["PYTHONHASHSEED"] = "0"  # sets of strings have an order, too

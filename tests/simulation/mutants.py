@@ -1,4 +1,4 @@
-"""Deliberate faults in the product, each of which must break a promise: a search that never finds anything proves
+"""Deliberate faults in the product, each of which must break a promise: a search that finds nothing proves
 nothing."""
 
 from __future__ import annotations
