@@ -65,7 +65,7 @@ def play_seeds(
     show: bool = False,
     keep: Path | None = None,
 ) -> Result:
-    """Play `count` seeds from `first` on in `jobs` processes. `keep`: a file that holds what was found so far;
+    """Play `count` seeds from `first` on in `jobs` processes. `keep`: a file with what was found so far;
     a run that was broken off goes on from there."""
     result = _kept(keep, first)
     begin = first + result.histories
