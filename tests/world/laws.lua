@@ -33,14 +33,14 @@ end
 
 local function check(lane)
   local ids = redis.call('LRANGE', prefix .. 'queue:' .. lane, 0, -1)
-  local fields = redis.call('HMGET', prefix .. 'lane:' .. lane, 'token', 'until', 'hot', 'check')
+  local fields = redis.call('HMGET', prefix .. 'lane:' .. lane, 'token', 'until', 'hot', 'check_at')
   local due = tonumber(redis.call('ZSCORE', prefix .. 'due', lane) or nil)
   local ready, times = nil, 0
   for _, class in ipairs(CLASSES) do
     if redis.call('ZSCORE', prefix .. 'ready:' .. class, lane) then ready, times = class, times + 1 end
   end
   if #ids == 0 then
-    local owed = fields[4] and tonumber(string.match(fields[4], '^%d+'))
+    local owed = fields[4] and tonumber(fields[4])
     if times > 0 then return 'an empty lane is ready' end
     if fields[1] then return 'an empty lane is leased' end
     if due ~= owed then return 'an empty lane is due, and owes no check then' end
