@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from onelane_worker.planner import operations as op
 from tests.world.loop import Process
 from tests.world.world import World
+
+from onelane_worker.planner import operations as op
 
 from .knobs import HTTP_TIMEOUT_S, WRITE_TAIL_S
 

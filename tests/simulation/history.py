@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from onelane_worker.planner import operations as op
 from tests.world.faults import Fault, Place
 from tests.world.intercom import Network
 from tests.world.loop import Process
@@ -20,16 +19,17 @@ from tests.world.world import START_S, Hooks, World
 
 from onelane.errors import DedupeMismatch
 from onelane.submission import Submission, prepare, submit
+from onelane_worker.planner import operations as op
 
 from .door import Door
 from .knobs import HTTP_TIMEOUT_S, WRITE_TAIL_S, knobs_of
-from .laws import Laws
 from .meddlers import Meddlers
 from .script import ATTRIBUTE, Conditions, Request, Script, Struck
 from .troubles import Troubles
 from .watch import Watch
 
 RESTART_S = (0.1, 8.0)
+MOST_STEPS = 100_000
 LONGEST_S = 200_000.0
 """Virtual seconds after which a history is given up."""
 
@@ -91,7 +91,6 @@ class History(Hooks):
             hooks=self,
             trace=trace,
         )
-        self.laws = Laws(self.world, self.violate)
         self.door = Door(self.world, self.violate, conditions.requests_per_10s)
         self.meddlers = Meddlers(script, self.world.intercom)
         self.troubles = Troubles(self)
@@ -112,7 +111,7 @@ class History(Hooks):
     def run(self) -> None:
         """Until nothing happens any more."""
         world, loop = self.world, self.world.loop
-        loop.set_exception_handler(lambda _, context: self.violate(_told(context)))
+        loop.most_steps = MOST_STEPS
         self.meddlers.prepare(ATTRIBUTE)
         for _ in range(self.script.conditions.workers):
             self.hire()
@@ -144,7 +143,6 @@ class History(Hooks):
 
     def _enqueue(self, request: Request) -> None:
         submission = prepare(request.intent)
-        self.laws.watch(request.intent)
         self.world.note("producer", submission.intent_id, submission.payload)
         queue = self.world.queue
         exchange = submit(queue._session, [submission], queue.settings)
@@ -152,7 +150,7 @@ class History(Hooks):
 
     def _ask(self, exchange: Any, commands: Any, submission: Submission, request: Request) -> None:
         def effect() -> Any:
-            replies = [self.world.redis.execute(*words) for words in commands]
+            replies = self.world.redis.all(commands)
             self._accept(replies[0], submission, request)
             return replies
 
@@ -199,7 +197,9 @@ class History(Hooks):
     # ── what is looked at while it goes on ──
 
     def after_effect(self, what: str) -> None:
-        self.laws.check(what)
+        for one in self.world.broken:
+            self.violate(one)
+        self.world.broken.clear()
         self.troubles.after_effect()
 
     def sends(self, process: Process, operation: op.Operation) -> None:
@@ -212,9 +212,3 @@ class History(Hooks):
 def network_of(conditions: Conditions) -> Network:
     service_s = (1.0, 12.0) if conditions.slow_calls else (0.02, 0.4)
     return Network(timeout_s=HTTP_TIMEOUT_S, tail_s=WRITE_TAIL_S, service_s=service_s)
-
-
-def _told(context: dict[str, Any]) -> str:
-    error = context.get("exception")
-    trace = "" if error is None else "".join(traceback.format_exception(error))
-    return f"unhandled: {context.get('message')} {trace}"

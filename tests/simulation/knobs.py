@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from onelane_worker.planner.policy import Policy
 from tests.world.workers import Knobs
 
 from onelane_worker.engine.lane import Timing
 from onelane_worker.lanes.types import LaneSettings
+from onelane_worker.planner.policy import Policy
 
 from .script import Conditions
 

@@ -72,11 +72,7 @@ class Troubles:
         history.note_ends()
         world.link.away_until_s = world.now + one.for_s
         self.rollbacks.append(Span(since_s, world.now + one.for_s))
-        if snapshot is None:
-            world.redis.empty()
-        else:
-            world.redis.restore(snapshot)
-        history.laws.forget()
+        world.fail_over(snapshot)
         history.door.forgetful_until_s = world.now + one.for_s + 60
         for told in history.accepted.values():
             record = world.hash("intent", told.id)
@@ -148,7 +144,7 @@ class Troubles:
         self._world.link.submit("withdraw", effect, lambda told: self._withdraw_by(exchange, intent_id, told))
 
     def _execute(self, commands: Any) -> Any:
-        return [self._world.redis.execute(*words) for words in commands]
+        return self._world.redis.all(commands)
 
     def _replay(self, one: Trouble) -> None:
         for told, burials in self._dead():

@@ -26,12 +26,11 @@ from random import Random
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from onelane_worker.planner import operations as op
-
-from onelane_sandbox.rules import Request, Sandbox
+from onelane_sandbox.rules import Request, Response, Sandbox
 from onelane_worker.intercom.requests import Request as Wire
 from onelane_worker.intercom.requests import to_request
 from onelane_worker.intercom.responses import to_reply
+from onelane_worker.planner import operations as op
 
 from .faults import Fault, Strike
 from .loop import Process, VirtualLoop
@@ -196,7 +195,8 @@ class Intercom:
             self.in_flight += 1
             self._loop.after(fate.arrives_s or 0.0, lambda: self._arrive(call))
         if fate.status is not None and fate.answers_s is not None:
-            self._loop.after(fate.answers_s, lambda: call.ring(fate.status))
+            told = self._throttled(fault.delay_s) if fault.kind == "throttled" else fate.status
+            self._loop.after(fate.answers_s, lambda: call.ring(told))
         gives_up_s = self.network.timeout_s
         if fault.kind in ("dropped", "unanswered") and 0 < fault.delay_s < 4:
             gives_up_s = fault.delay_s  # a reset, or a connection closed without an answer
@@ -211,6 +211,12 @@ class Intercom:
             return await answer
         finally:
             gives_up.cancel()
+
+    def _throttled(self, wait_s: float) -> Response:
+        """Intercom's own 429."""
+        reset = {"X-RateLimit-Reset": str(int(self.clock_s + max(2.0, min(wait_s, 10.0))))}
+        error = {"code": "rate_limit_exceeded", "message": "Exceeded rate limit"}
+        return Response(status=429, headers=reset, body={"type": "error.list", "errors": [error]})
 
     def _fate(self, fault: Fault) -> Fate:
         dice, network = self._dice, self.network

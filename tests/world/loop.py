@@ -43,14 +43,14 @@ class Process:
 class VirtualLoop(asyncio.BaseEventLoop):
     """`now` is the world's time in seconds; `time()` is the clock of the process that is running."""
 
-    def __init__(self, start_s: float, most_steps: int = 200_000) -> None:
+    def __init__(self, start_s: float, most_steps: int = 5_000_000) -> None:
         super().__init__()
         self.now = start_s
         self.steps = 0
         self.idle_until: Callable[[], float] = lambda: 0.0
         """Until when nothing of interest can happen but events of the world: the timers of processes then
         fire late, and once, in place of thousands of times."""
-        self._most_steps = most_steps
+        self.most_steps = most_steps
         self._running: Process | None = None
         self._order = 0
         self._soon: deque[events.Handle] = deque()
@@ -192,8 +192,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._push(self._timers, process.frozen_until_s, handle)
                 return
         self.steps += 1
-        if self.steps > self._most_steps:
-            raise AssertionError(f"no end after {self._most_steps} steps: something goes in circles")
+        if self.steps > self.most_steps:
+            raise AssertionError(f"no end after {self.most_steps} steps: something goes in circles")
         self._running = process
         try:
             handle._run()

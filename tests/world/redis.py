@@ -44,6 +44,16 @@ class SmallRedis:
             return dict(zip(answer[::2], answer[1::2], strict=True))
         return answer
 
+    def all(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """Run several commands; an error is among the answers."""
+        return [self._or_error(words) for words in commands]
+
+    def _or_error(self, words: Sequence[Any]) -> Any:
+        try:
+            return self.execute(*words)
+        except ResponseError as error:
+            return error
+
     # ── for the world ──
 
     def load(self, text: str) -> None:
@@ -195,10 +205,4 @@ class RedisPipeline:
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         assert not raise_on_error, "only what the SDK uses"
-        return [self._reply(words) for words in self._waiting]
-
-    def _reply(self, words: tuple[Any, ...]) -> Any:
-        try:
-            return self._server.execute(*words)
-        except ResponseError as error:
-            return error
+        return self._server.all(self._waiting)

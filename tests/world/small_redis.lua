@@ -437,9 +437,27 @@ end
 -- ── what scripts see ──
 
 local redis = {}
+local WRITES = {}
+for name in pairs(commands) do WRITES[name] = true end
+for name in string.gmatch('TIME INFO PING TYPE EXISTS PTTL GET HGET HMGET HGETALL HKEYS HEXISTS HLEN LLEN LINDEX LRANGE LPOS '
+  .. 'SMEMBERS SISMEMBER SCARD ZSCORE ZCARD ZRANGEBYSCORE ZRANGE ZCOUNT ZRANK', '%u+') do
+  WRITES[name] = nil
+end
+local written = {}
 
 function redis.call(name, ...)
   local command = commands[name] or commands[string.upper(name)]
+  if WRITES[name] then
+    local key = ...
+    local members = written[key] or {}
+    written[key] = members
+    if name == 'ZADD' or name == 'ZREM' then
+      for i = 2, select('#', ...) do
+        local member = select(i, ...)
+        if type(member) == 'string' and #member == 32 then members[member] = true end
+      end
+    end
+  end
   if not command then error('ERR unknown command ' .. tostring(name), 0) end
   local given = { ... }
   for i = 1, select('#', ...) do
@@ -456,6 +474,18 @@ end
 function redis.pcall(...)
   local ok, answer = pcall(redis.call, ...)
   return ok and answer or not ok and { err = tostring(answer) } or answer
+end
+
+-- For the laws only: the lanes that commands have changed since this was asked last.
+function redis.changed_lanes(prefix)
+  local keys, lanes = written, {}
+  written = {}
+  for key, members in pairs(keys) do
+    local word, name = string.match(key, '^(%l+):(%x+)$', #prefix + 1)
+    if word == 'lane' or word == 'queue' then lanes[name] = true end
+    for member in pairs(members) do lanes[member] = true end
+  end
+  return lanes
 end
 
 function redis.error_reply(text) return { err = text } end

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
 
 from onelane.results import Outcome
 from onelane_worker.engine.engine import Engine
 from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.timeline import Row
-from onelane_worker.lanes.types import LaneSettings
+from onelane_worker.lanes.types import LaneSettings, NoWorkspace, Rekeyed
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 from .loop import Process, VirtualLoop
+
+POLICY = Policy(settle_check=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Knobs:
     """What all engines of a world are made with."""
 
     lanes: LaneSettings = field(default_factory=LaneSettings)
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = POLICY
     timing: Timing = field(default_factory=Timing)
     slots: int = 8
     grace_s: float = 10.0
@@ -51,9 +52,12 @@ class Seen:
 class Worker:
     """One process with its engine."""
 
-    def __init__(self, loop: VirtualLoop, process: Process, make: Callable[[Process], Engine]) -> None:
+    def __init__(
+        self, loop: VirtualLoop, process: Process, make: Callable[[Process], Awaitable[Engine]]
+    ) -> None:
         self.process = process
         self.engine: Engine | None = None
+        self._stopping = False
         self._loop = loop
         self._make = make
         self.task = loop.spawn(process, self._live())
@@ -70,11 +74,19 @@ class Worker:
 
     def stop(self) -> None:
         """SIGTERM."""
+        self._stopping = True
         self._do(lambda engine: engine.stop())
 
     async def _live(self) -> None:
-        self.engine = self._make(self.process)
-        await self.engine.run()
+        while True:
+            self.engine = await self._make(self.process)
+            if self._stopping:
+                self.engine.stop()
+            try:
+                await self.engine.run()
+                return
+            except (NoWorkspace, Rekeyed):  # Redis was emptied
+                self.engine = None
 
     def _do(self, action: Callable[[Engine], None]) -> None:
         def act() -> None:

@@ -11,25 +11,32 @@ translation to HTTP and back. Ours are the event loop, the networks, the Redis s
 
 from __future__ import annotations
 
+import asyncio
 import json
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from onelane_worker.planner import operations as op
+from redis.exceptions import RedisError
 
 from onelane import ContactQueue, Outcome, Receipt, Status
+from onelane.keys import Keys
 from onelane.settings import QueueSettings
-from onelane.workspace import META, Workspace
+from onelane.workspace import META, Workspace, open_calls, opened
 from onelane_sandbox.rules import Sandbox
 from onelane_worker.engine.engine import Engine, Parts
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.planner import operations as op
 
 from .broker import Broker
 from .faults import Fault, Place, Planned, Strike
 from .intercom import NETWORK, Door, Intercom, Network
 from .lane_link import LaneLink
+from .laws import Laws
 from .link import Link
 from .loop import Process, VirtualLoop
 from .redis import RedisClient, SmallRedis
@@ -100,6 +107,7 @@ class World:
     ) -> None:
         self.dice = Random(f"world/{seed}")
         self.loop = VirtualLoop(START_S - A_DAY_S)
+        self.loop.set_exception_handler(self._failed)
         self.knobs = knobs
         self.moments = Moments()
         self.hooks = hooks or self.moments
@@ -109,13 +117,16 @@ class World:
         self.accepted: list[Receipt] = []
         self.told: list[tuple[Receipt, Any, float]] = []
         """Every accepted intent with its receipt and the time."""
+        self.broken: list[str] = []
+        """What must never be: broken laws of the lanes, errors that nobody has caught."""
         self.at_rest = False
         """Nothing is ready, due or under way, nor will it ever be."""
         self._planned = Planned()
         strike = strike or self._planned.strike
         net: dict[str, Any] = {"kill": self.kill, "freeze": self.freeze, "note": self.note}
         self.redis = SmallRedis(lambda: self.loop.now)
-        self.link = Link(self.loop, strike, self.dice, after_effect=self.hooks.after_effect, **net)
+        self.laws = Laws(self)
+        self.link = Link(self.loop, strike, self.dice, after_effect=self._after_effect, **net)
         self.sandbox = Sandbox(seed, index_lag=lag_s)
         self.intercom = Intercom(
             self.loop,
@@ -130,10 +141,19 @@ class World:
         )
         self.broker = Broker(self.loop, strike, self.dice, self._wake_one, self.note)
         self.queue = self._open_queue()
-        self.workspace = Workspace(self.queue.settings.workspace, SECRET)
+        self._workspace = Workspace(self.queue.settings.workspace, SECRET)
+        self.loop.idle_until = self._idle_until
         self._begin_epoch()
         for _ in range(workers):
             self.hire()
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace as it is in Redis now; the last one while there is none."""
+        secret = self.redis.execute("HGET", self._workspace.keys.key(META), "secret")
+        if secret not in (None, self._workspace.secret):
+            self._workspace = Workspace(self._workspace.name, secret)
+        return self._workspace
 
     # ── time ──
 
@@ -208,14 +228,14 @@ class World:
         self.workers.append(worker)
         return worker
 
-    def engine(self, process: Process) -> Engine:
+    async def engine(self, process: Process) -> Engine:
         """A new engine; inside the process."""
-        knobs = self.knobs
+        workspace, knobs = await self._opened(process), self.knobs
         return Engine(
             Parts(
-                store=self.store(process),
+                store=self.store(process, workspace),
                 intercom=Door(self.intercom, process),
-                workspace=self.workspace,
+                workspace=workspace,
                 observer=self.seen,
                 policy=knobs.policy,
                 timing=knobs.timing,
@@ -226,9 +246,19 @@ class World:
             )
         )
 
-    def store(self, process: Process) -> LaneStore:
+    def store(self, process: Process, workspace: Workspace | None = None) -> LaneStore:
         """A store by which a process reaches Redis."""
-        return LaneStore(LaneLink(self.link, self.redis, process), self.workspace, self.knobs.lanes)
+        link = LaneLink(self.link, self.redis, process)
+        return LaneStore(link, workspace or self.workspace, self.knobs.lanes)
+
+    async def _opened(self, process: Process) -> Workspace:
+        name = self.queue.settings.workspace
+        while True:
+            effect = partial(self.redis.all, open_calls(Keys(name)))
+            try:
+                return opened(name, await self.link.call(process, "open", effect))
+            except RedisError:
+                await asyncio.sleep(1)
 
     def begin(self, make: Callable[[LaneStore], Any]) -> Any:
         """Begin a call of the lane store by somebody who is no engine."""
@@ -349,6 +379,14 @@ class World:
         """Key → what is under it, of everything in Redis."""
         return {key: self.redis.dump(key) for key in self.redis.all_keys()}
 
+    def fail_over(self, snapshot: Any = None) -> None:
+        """Another server takes over, with what a snapshot holds; without one, empty."""
+        if snapshot is None:
+            self.redis.empty()
+        else:
+            self.redis.restore(snapshot)
+        self.laws.forget()
+
     # ── the end ──
 
     def close(self) -> None:
@@ -362,6 +400,15 @@ class World:
 
     # ── inside ──
 
+    def _after_effect(self, what: str) -> None:
+        self.broken += [f"at {self.now - START_S:.4f}, after {what}: {one}" for one in self.laws.check()]
+        self.hooks.after_effect(what)
+
+    def _failed(self, loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        trace = "" if error is None else "".join(traceback.format_exception(error))
+        self.broken.append(f"at {self.now - START_S:.4f}: {context.get('message')} {trace}")
+
     def _open_queue(self) -> ContactQueue:
         client = RedisClient(self.redis)
         queue = ContactQueue(QueueSettings(), redis=client, waker=self.broker)  # type: ignore[arg-type]
@@ -369,8 +416,12 @@ class World:
         return queue
 
     def _begin_epoch(self) -> None:
-        """The first claim of a workspace begins an epoch: it is a day old when the history begins."""
-        self.call(lambda s: s.claim("first", 1, 1, suspects=(0, 0), wakes=0, in_hand=0, epoch_ms=None))
+        """The first claim tells that this Redis is new, and has lost nothing."""
+        process = Process("first")
+        link, settings = LaneLink(self.link, self.redis, process), replace(self.knobs.lanes, new_redis=True)
+        store = LaneStore(link, self.workspace, settings)
+        claim = store.claim("first", 1, 1, suspects=(0, 0), wakes=0, in_hand=0)
+        self.loop.complete(process, claim)
         self.loop.now = START_S
 
     def _wake_one(self) -> bool:

@@ -21,6 +21,7 @@ def make_world() -> Iterator[Callable[..., World]]:
     yield make
     for world in made:
         world.close()
+        assert world.broken == []
 
 
 @pytest.fixture

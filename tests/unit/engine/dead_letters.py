@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from onelane_worker.planner import operations as op
 from tests.world.world import World
 
 from onelane import Receipt
+from onelane_worker.planner import operations as op
 
 REFUSED = op.Refused(op.Problem("refused", 400, "parameter_invalid"))
 

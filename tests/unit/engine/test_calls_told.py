@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.world import World
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn, ProductSignUp
+from onelane_worker.planner import operations as op
 
 from .dead_letters import REFUSED
 

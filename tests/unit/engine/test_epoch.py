@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import LeadCapture, ProductSignUp
 from onelane_worker.lanes.types import LaneSettings
+from onelane_worker.planner import operations as op
 
 ANN = "ann@example.test"
 HOLD_S = 31
@@ -20,7 +20,7 @@ def fail_over(world: World, lost_s: float = 0.0) -> None:
     """Another server takes over, without what was written in the last `lost_s`."""
     snapshot = world.redis.snapshot()
     world.run(lost_s)
-    world.redis.restore(snapshot)
+    world.fail_over(snapshot)
 
 
 def test_nothing_is_granted_for_a_hold(world: World) -> None:
@@ -80,7 +80,7 @@ def test_a_create_whose_record_was_lost_makes_no_second_lead(world: World) -> No
 
 def test_an_engine_whose_grant_was_lost_writes_nothing_more(world: World) -> None:
     snapshot = world.redis.snapshot()
-    world.when(op.Search, lambda: world.redis.restore(snapshot))
+    world.when(op.Search, lambda: world.fail_over(snapshot))
     world.enqueue(LeadCapture(email=ANN, name="Ann"))
     world.run(5)
     assert world.calls() == ["Search"]
@@ -101,7 +101,7 @@ def test_nobody_is_charged_for_it(world: World) -> None:
 def test_an_emptied_redis_is_an_epoch_too(make_world: Any, workers: int) -> None:
     world = make_world(workers=workers)
     world.do(LeadCapture(email=ANN, name="Ann"))
-    world.redis.empty()
+    world.fail_over()
     world.accepted.clear()
     world.run(3)
     began = world.now

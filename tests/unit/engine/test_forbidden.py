@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.judged import judged
 from tests.world.world import World
 
 from onelane import ContactSync, LeadCapture, NewsletterOptIn
+from onelane_worker.planner import operations as op
 
 HOUR_S = 3_600.0
 LONGEST_PAUSE_S = 15.0
@@ -48,7 +48,10 @@ def all_is_applied(world: World, within_s: float = 120.0) -> None:
     report = judged(world)
     assert report.ok, str(report)
     assert report.counts["dead letters"] == 0
-    assert world.hash("breaker").get("state", "closed") == "closed"
+    assert world.hash("breaker").get("state", "closed") in (
+        "closed",
+        "half",
+    )  # half: nothing was to be written
 
 
 class TestReadsOnly:

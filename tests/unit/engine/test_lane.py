@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import ContactSync, ContactUpsert, LeadCapture, NewsletterOptIn, ProductSignUp
 from onelane_worker.engine.lane import Timing
+from onelane_worker.planner import operations as op
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 MakeWorld = Callable[..., World]

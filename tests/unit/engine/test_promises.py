@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import structlog
-from onelane_worker.planner import operations as op
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import ContactSync, EmailChange, LeadCapture, ProductSignUp
+from onelane_worker.planner import operations as op
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 
@@ -76,6 +76,7 @@ class TestOrder:
         world = make_world(workers=3, knobs=Knobs(policy=Policy(fold_max=1)))
         receipts = world.enqueue(*(LeadCapture(email=ANN, name=f"N{n}") for n in range(20)))
         world.rest()
+        world.run(1)
         ended = [row.id for what, row, _ in world.seen.events if what == "ended"]
         assert ended == [receipt.id for receipt in receipts]
 

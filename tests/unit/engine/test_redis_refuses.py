@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.link import REFUSALS
 from tests.world.world import World
 
 from onelane import ContactSync, EmailChange, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
+from onelane_worker.planner import operations as op
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 MakeWorld = Callable[..., World]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from onelane_worker.planner import operations as op
 from tests.world.world import World
 
 from onelane import ContactSync, EmailChange, LeadCapture, NewsletterOptOut, ProductSignUp
+from onelane_worker.planner import operations as op
 
 STORED_AND_ASKED = {
     "native letters": ("cy@b\u00fccher.example", "cy@xn--bcher-kva.example"),

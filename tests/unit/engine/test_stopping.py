@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import LeadCapture, NewsletterOptIn
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 ANN = "ann@example.test"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from onelane_worker.planner import operations as op
 from tests.world.world import World
 
 from onelane import LeadCapture, NewsletterOptIn
+from onelane_worker.planner import operations as op
 
 ANN = "ann@example.test"
 

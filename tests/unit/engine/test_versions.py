@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from onelane_worker.planner import operations as op
-from onelane_worker.planner.policy import Policy
 from tests.world.workers import Knobs
 from tests.world.world import World
 
 from onelane import ContactErasure, ContactSync, EmailChange, LeadCapture
 from onelane_worker.lanes.types import LaneSettings
+from onelane_worker.planner import operations as op
+from onelane_worker.planner.policy import Policy
 
 from .dead_letters import bury, replay
 

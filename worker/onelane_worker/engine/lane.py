@@ -206,15 +206,15 @@ class _LaneJob:
         if isinstance(desired, Superseded):
             return await self._end.supersede(desired, know)
         attempt = Attempt(desired, know, memory)
-        if shared.shutdown.asked:
-            return await self._hand_back(attempt)
-        if grant.journal is None and (hopeless := self._hopeless()) is not None:
-            return await self._give_up(attempt, hopeless)
         if desired.mode.moves:
             attempt.target, attempt.target_memory = target_of(self._lease, shared.workspace)
             attempt.know = email_change.joined(know, desired, attempt.target, shared.policy, now_ms)
             if grant.open_write is not None:  # an earlier attempt may have moved it: it is read first
                 attempt.know = _all_doubted(attempt.know)
+        if shared.shutdown.asked:
+            return await self._hand_back(attempt)
+        if grant.journal is None and (hopeless := self._hopeless()) is not None:
+            return await self._give_up(attempt, hopeless)
         if desired.external_id is not None and grant.locks:
             lock = grant.locks[0]
             attempt.know = external_ids.pointed(

@@ -232,7 +232,7 @@ class Endings:
         pointer: StoredEntry | None = None
         if attempt.target is not None and attempt.desired.new_email is not None:
             if grant.open_write is not None or self.answered is None:  # it may have moved: both lanes look
-                pointer = self._pointer_there(know)
+                pointer = self._pointer_there(know, attempt.desired.new_email)
             know = email_change.apart(know, attempt.desired.new_email)
         outcome = rejected(verdict, know.log)
         problem = replace(verdict.problem or Problem(verdict.reason), kind=verdict.reason)
@@ -256,12 +256,13 @@ class Endings:
         self._observer.buried(row, outcome, problem)
         return self._went_on(settled, sent_at)
 
-    def _pointer_there(self, know: Knowledge) -> StoredEntry | None:
+    def _pointer_there(self, know: Knowledge, new_email: str) -> StoredEntry | None:
         """The contacts that may have arrived at the new address, to be read before they are believed."""
         doubted = tuple(
-            replace(contact, confirmed=False, facts=None, email=None) for contact in know.contacts.values()
+            replace(contact, confirmed=False, facts=None, email=new_email)
+            for contact in know.contacts.values()
         )
-        return self._stored(RegistryEntry(contacts=doubted)) if doubted else None
+        return self._stored(RegistryEntry(contacts=doubted), new_email) if doubted else None
 
     async def postpone(
         self,
