@@ -1,10 +1,11 @@
-"""A process' way to its lanes: what a `LaneStore` takes for its client."""
+"""A process' way to its lanes: the real client, over a network of ours in place of a socket."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from onelane_worker.lanes.client import LaneClient
 from onelane_worker.lanes.store import Script
 
 from .link import Link
@@ -12,20 +13,23 @@ from .loop import Process
 from .redis import SmallRedis
 
 
-class LaneLink:
-    """The small Redis behind a network."""
+class LaneLink(LaneClient):
+    """It sends again what was not answered, as the real one does. Each call travels by itself."""
 
     def __init__(self, link: Link, server: SmallRedis, process: Process) -> None:
+        super().__init__(cast(Any, None))
         self._link = link
         self._server = server
         self._process = process
 
-    async def run(self, script: Script, key: str, args: Sequence[Any]) -> Any:
-        """What the script answers."""
+    async def _run_once(self, script: Script, key: str, args: Sequence[Any]) -> Any:
         given = list(args)
         effect = lambda: self._server.run(script.text, [key], given, script.name)  # noqa: E731
         return await self._link.call(self._process, script.name, effect)
 
-    async def read(self, *command: Any) -> Any:
-        """What a command answers that changes nothing."""
-        return await self._link.call(self._process, str(command[0]), lambda: self._server.execute(*command))
+    async def _send_one(self, command: Sequence[Any]) -> Any:
+        effect = lambda: self._server.execute(*command)  # noqa: E731
+        return await self._link.call(self._process, str(command[0]), effect)
+
+    def _send(self, commands: Sequence[Any]) -> Any:
+        return self._link.call(self._process, "open", lambda: self._server.all(commands))

@@ -11,17 +11,13 @@ translation to HTTP and back. Ours are the event loop, the networks, the Redis s
 
 from __future__ import annotations
 
-import asyncio
 import json
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
-
-from redis.exceptions import RedisError
 
 from onelane import ContactQueue, Outcome, Receipt, Status
 from onelane.keys import Keys
@@ -253,12 +249,8 @@ class World:
 
     async def _opened(self, process: Process) -> Workspace:
         name = self.queue.settings.workspace
-        while True:
-            effect = partial(self.redis.all, open_calls(Keys(name)))
-            try:
-                return opened(name, await self.link.call(process, "open", effect))
-            except RedisError:
-                await asyncio.sleep(1)
+        link = LaneLink(self.link, self.redis, process)
+        return opened(name, await link.ask(open_calls(Keys(name))))
 
     def begin(self, make: Callable[[LaneStore], Any]) -> Any:
         """Begin a call of the lane store by somebody who is no engine."""
@@ -432,7 +424,7 @@ class World:
         return bool(able)
 
     def _idle_until(self) -> float:
-        due_ms = self.redis.run(IDLE, [self.workspace.keys.prefix], [], "idle")
+        due_ms: int = self.redis.run(IDLE, [self.workspace.keys.prefix], [], "idle")
         if due_ms == -1:
             self.at_rest = not self.loop.has_events
             return float("inf")

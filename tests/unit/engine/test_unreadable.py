@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -18,18 +19,25 @@ LATER = ContactSync(email=ANN, external_id="u-1", name="Anna", source="crm", ver
 JOURNAL = {"intents": ["1"], "role": "user", "body": {"email": ANN}, "sent_ms": 1}
 
 
+def _lane(world: World) -> str:
+    return world.workspace.lane(ANN)
+
+
+def _ext(world: World) -> str:
+    return world.workspace.external_id("u-1")
+
+
+def _head(world: World) -> str:
+    return str(world.family("queue")[world.workspace.lane(ANN)][0])
+
+
 def _text(family: str, email: str) -> Callable[[World], tuple[str, ...]]:
     return lambda world: ("SET", world.workspace.keys.key(family, world.workspace.lane(email)))
 
 
-def _field(family: str, name: str, field: str) -> Callable[[World], tuple[str, ...]]:
+def _field(family: str, name: Callable[[World], str], field: str) -> Callable[[World], tuple[str, ...]]:
     def command(world: World) -> tuple[str, ...]:
-        words = {
-            "lane": world.workspace.lane(ANN),
-            "ext": world.workspace.external_id("u-1"),
-            "intent": _head(world),
-        }
-        return "HSET", world.workspace.keys.key(family, words[name]), field
+        return "HSET", world.workspace.keys.key(family, name(world)), field
 
     return command
 
@@ -39,12 +47,12 @@ PARTS: dict[str, Callable[[World], tuple[str, ...]]] = {
     "registry of the new address": _text("registry", BOB),
     "consent": _text("consent", ANN),
     "consent of the new address": _text("consent", BOB),
-    "journal": _field("lane", "lane", "journal"),
-    "open write": _field("lane", "lane", "open"),
-    "pointer": _field("ext", "ext", "pointer"),
-    "versions": _field("ext", "ext", "v:crm"),
-    "last error": _field("intent", "intent", "error"),
-    "payload": _field("intent", "intent", "payload"),
+    "journal": _field("lane", _lane, "journal"),
+    "open write": _field("lane", _lane, "open"),
+    "pointer": _field("ext", _ext, "pointer"),
+    "versions": _field("ext", _ext, "v:crm"),
+    "last error": _field("intent", _head, "error"),
+    "payload": _field("intent", _head, "payload"),
 }
 """Part → the command that stores it, but for its text."""
 _JSON = st.recursive(
@@ -53,10 +61,6 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def _head(world: World) -> str:
-    return str(world.family("queue")[world.workspace.lane(ANN)][0])
 
 
 def put(world: World, part: str, text: str) -> None:
@@ -82,12 +86,13 @@ def _changed(data: st.DataObject, value: Any) -> Any:
     return data.draw(_JSON)
 
 
-def begin(part: str) -> World:
+@contextmanager
+def begun(part: str) -> Iterator[World]:
     """Somebody is known, and something is to be done."""
-    world = World()
-    world.do(ContactSync(email=ANN, external_id="u-1", name="Ann", source="crm", version=7))
-    world.enqueue(EmailChange(email=ANN, new_email=BOB) if "new address" in part else LATER)
-    return world
+    with closing(World()) as world:
+        world.do(ContactSync(email=ANN, external_id="u-1", name="Ann", source="crm", version=7))
+        world.enqueue(EmailChange(email=ANN, new_email=BOB) if "new address" in part else LATER)
+        yield world
 
 
 def serve_and_judge(world: World) -> None:
@@ -103,7 +108,6 @@ def serve_and_judge(world: World) -> None:
         told = json.loads(fields["error"])["class"]
         assert fields["state"] == "reconciling" or told in ("unreadable", "internal_error"), fields
     world.queue.latest(ANN)
-    world.close()
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -113,18 +117,18 @@ class TestNoLaneIsHeld:
     @example(text="deep")
     @example(text='{"contacts": "x"}')
     def test_whatever_is_stored(self, part: str, text: str) -> None:
-        world = begin(part)
-        put(world, part, "[" * 100_000 if text == "deep" else text)
-        serve_and_judge(world)
+        with begun(part) as world:
+            put(world, part, "[" * 100_000 if text == "deep" else text)
+            serve_and_judge(world)
 
     @FEW
     @given(data=st.data())
     def test_whatever_one_word_of_it_is(self, part: str, data: st.DataObject) -> None:
-        world = begin(part)
-        text = stored(world, part.removesuffix(" of the new address"))
-        if text is not None and text.startswith("{"):
-            put(world, part, json.dumps(_changed(data, json.loads(text))))
-        serve_and_judge(world)
+        with begun(part) as world:
+            text = stored(world, part.removesuffix(" of the new address"))
+            if text is not None and text.startswith("{"):
+                put(world, part, json.dumps(_changed(data, json.loads(text))))
+            serve_and_judge(world)
 
 
 class TestRegistry:
