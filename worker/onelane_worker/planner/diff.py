@@ -41,13 +41,15 @@ def difference(desired: Mapping[str, Any], facts: Facts | None) -> dict[str, Any
 
 def same(path: str, a: Any, b: Any) -> bool:
     """Equality as Intercom keeps it: types matter, except that 1 equals 1.0."""
+    if type(a) is type(b) and a == b:
+        return True
     if path in BLANK_IS_NULL:
         a, b = a or None, b or None
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return a == b
-    return type(a) is type(b) and bool(a == b)
+    return a is None and b is None
 
 
 def acknowledged(body: Mapping[str, Any], facts: Facts, before: Facts | None) -> Facts:

@@ -7,7 +7,6 @@ per consent channel decides, and whatever Intercom has against one of them it ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,17 @@ from msgspec.structs import replace
 
 from onelane.email_address import spellings
 from onelane.intents import (
+    ATTRIBUTE_PREFIX,
     CLEARABLE,
     ContactSync,
     ContactUpsert,
+    DuplicateCheck,
     EmailChange,
+    FieldMap,
     NewsletterOptIn,
     NewsletterOptOut,
     ProductSignUp,
+    SettleCheck,
 )
 from onelane_worker.planner.intent_rights import AnyIntent, Mode, mode_of
 from onelane_worker.planner.policy import Policy
@@ -65,10 +68,10 @@ class DesiredState(Struct, frozen=True):
     """The address that the person has from now on, normalised (EmailChange)."""
     made: str | None = None
     """The contact whose create owed this settle check."""
-    contact_id: str | None = None
-    """A contact that the producer points at (ProductSignUp)."""
     contact_ids: tuple[str, ...] = ()
     """Contacts that were seen with the address (DuplicateCheck)."""
+    contact_id: str | None = None
+    """A contact that the producer points at (ProductSignUp)."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Field path → value; None clears."""
     insert_fields: Mapping[str, Any] = field(default_factory=dict)
@@ -108,86 +111,8 @@ def fold(
 
     `batch` is in accepted order and not empty; `memory` is the person's.
     """
-    head = batch[0]
-    stale = _outdated(head, memory, policy, now_ms) or _overruled(head, memory, policy)
-    if stale is not None:
-        return Superseded(head.id, stale)
-    members = [head]
-    size_bytes = head.size_bytes
-    for follower in batch[1 : policy.fold_max]:
-        size_bytes += follower.size_bytes
-        if size_bytes > policy.fold_bytes or not _folds(members, follower, memory, policy, now_ms):
-            break
-        members.append(follower)
-    rest = batch[len(members) :]
-    return _desired_state(
-        tuple(members), memory, policy, any(mode_of(a.intent, policy).creates for a in rest)
-    )
-
-
-def _folds(
-    members: list[Accepted], follower: Accepted, memory: ConsentMemory, policy: Policy, now_ms: int
-) -> bool:
-    head = members[0]
-    mode = mode_of(head.intent, policy)
-    return (
-        mode == mode_of(follower.intent, policy)
-        and not (mode.create_only or mode.alone)
-        and not follower.again  # what it leaves out is known when those before it have ended
-        and _same_subject(head.intent, follower.intent, policy)
-        and (mode.creates is not None or _looks_with(head, follower, policy, now_ms))
-        and _outdated(follower, memory, policy, now_ms) is None
-        and not (mode.form == "fill" and _names_again(members, follower))
-        and not _dropped_words(follower, memory, policy)
-        and not any(_older(follower.intent, member.intent) for member in members)
-    )
-
-
-def _same_subject(a: AnyIntent, b: AnyIntent, policy: Policy) -> bool:
-    same_contact = getattr(a, "contact_id", None) == getattr(b, "contact_id", None)
-    return a.external_id == b.external_id and same_contact and _types(a, policy) == _types(b, policy)
-
-
-def _names_again(members: list[Accepted], follower: Accepted) -> bool:
-    """A field that one form has filled in is no longer empty for the next one (R23)."""
-    return any(not _named(follower.intent).keys().isdisjoint(_named(one.intent)) for one in members)
-
-
-def _looks_with(head: Accepted, follower: Accepted, policy: Policy, now_ms: int) -> bool:
-    """An intent that may not create ends `not_found` by a search a settle window after its own acceptance
-    (R31): one that still has to wait does not share the end of one that has waited."""
-    waited = now_ms - policy.settle_window_ms
-    return (head.accepted_ms <= waited) == (follower.accepted_ms <= waited)
-
-
-# ── versions (R96) ────────────────────────────────────────────────────────────────────────────────────────
-#
-# | a sync that names | is compared with others of the same | which are remembered with | guarded by    |
-# |-------------------|-------------------------------------|---------------------------|---------------|
-# | an external id    | external id and source              | the external id           | its leaf lock |
-# | none              | address and source                  | the lane                  | the lease     |
-
-
-def _version_key(external_id: str | None, source: str | None) -> str:
-    return json.dumps([external_id, source])
-
-
-def _older(a: AnyIntent, b: AnyIntent) -> bool:
-    if not isinstance(a, ContactSync) or not isinstance(b, ContactSync):
-        return False
-    if a.version is None or b.version is None:
-        return False
-    return (a.external_id, a.source) == (b.external_id, b.source) and a.version < b.version
-
-
-def _outdated(accepted: Accepted, memory: ConsentMemory, policy: Policy, now_ms: int) -> str | None:
-    intent = accepted.intent
-    if not isinstance(intent, ContactSync) or intent.version is None:
-        return None
-    known = memory.versions.get(_version_key(intent.external_id, intent.source))
-    if known is None or now_ms - known.at_ms > policy.version_memory_ms:
-        return None
-    return known.by if intent.version < known.number else None
+    versions = {} if batch[0].intent.external_id is not None else memory.versions
+    return _folded(batch, memory, versions, policy, now_ms)
 
 
 def refold(
@@ -202,33 +127,137 @@ def refold(
 
     If its head is older than one of them it only says so: a create of it may still have to be cleared up.
     """
-    if desired.external_id is None or not by_source:
+    if desired.external_id is None:
         return desired
-    known = {_version_key(desired.external_id, source or None): each for source, each in by_source.items()}
-    joined = replace(memory, versions={**memory.versions, **known})
-    again = fold(batch, joined, policy, now_ms)
+    if not any(_outdated(one.intent, by_source, policy, now_ms) for one in desired.members):
+        return desired  # who did not fold before does not fold now
+    again = _folded(batch, memory, by_source, policy, now_ms)
     return replace(desired, outdated_by=again.by) if isinstance(again, Superseded) else again
 
 
-def applied_versions(
-    by_source: Mapping[str, Version], desired: DesiredState, policy: Policy, now_ms: int
-) -> dict[str, Version]:
-    """What an external id has seen when this desired state holds, by source ("" for none). Old entries are
-    dropped."""
-    young = {s: v for s, v in by_source.items() if now_ms - v.at_ms <= policy.version_memory_ms}
-    return young | {source or "": version for source, version in _applied(desired, now_ms).items()}
+def _folded(
+    batch: Sequence[Accepted],
+    memory: ConsentMemory,
+    versions: Mapping[str, Version],
+    policy: Policy,
+    now_ms: int,
+) -> DesiredState | Superseded:
+    head = _content(batch[0], memory, policy)
+    newer = _outdated(batch[0].intent, versions, policy, now_ms) or _overruled(head)
+    if newer is not None:
+        return Superseded(head.accepted.id, newer)
+    members, size_bytes = [head], head.accepted.size_bytes
+    for accepted in batch[1 : policy.fold_max]:
+        size_bytes += accepted.size_bytes
+        if size_bytes > policy.fold_bytes or _outdated(accepted.intent, versions, policy, now_ms):
+            break
+        follower = _content(accepted, memory, policy)
+        if not _folds(members, follower, policy, now_ms):
+            break
+        members.append(follower)
+    rest = batch[len(members) :]
+    return _desired_state(members, any(mode_of(one.intent, policy).creates for one in rest))
 
 
-def _applied(desired: DesiredState, now_ms: int) -> dict[str | None, Version]:
-    """The newest version of each source among the members; within a fold they never go back."""
-    return {
-        member.intent.source: Version(number=member.intent.version, by=member.id, at_ms=now_ms)
-        for member in desired.members
-        if isinstance(member.intent, ContactSync) and member.intent.version is not None
-    }
+def _folds(members: list[_Content], follower: _Content, policy: Policy, now_ms: int) -> bool:
+    head, mode = members[0], members[0].mode
+    return (
+        mode == follower.mode
+        and head.subject == follower.subject
+        and not (mode.create_only or mode.alone)
+        and not follower.accepted.again  # what it leaves out is known when those before it have ended
+        and (mode.creates is not None or _looks_with(head.accepted, follower.accepted, policy, now_ms))
+        and not (mode.form == "fill" and _names_again(members, follower))
+        and not follower.overruled
+        and not any(_older(follower.accepted.intent, one.accepted.intent) for one in members)
+    )
 
 
-# ── consent (R50–R56) ─────────────────────────────────────────────────────────────────────────────────────
+def _names_again(members: list[_Content], follower: _Content) -> bool:
+    """A field that one form has filled in is no longer empty for the next one (R23)."""
+    return any(not follower.fields.keys().isdisjoint(one.fields) for one in members)
+
+
+def _looks_with(head: Accepted, follower: Accepted, policy: Policy, now_ms: int) -> bool:
+    """An intent that may not create ends `not_found` by a search a settle window after its own acceptance
+    (R31): one that still has to wait does not share the end of one that has waited."""
+    waited = now_ms - policy.settle_window_ms
+    return (head.accepted_ms <= waited) == (follower.accepted_ms <= waited)
+
+
+def _desired_state(members: list[_Content], creator_waits: bool) -> DesiredState:
+    fields: dict[str, Any] = {}
+    words: dict[str, ConsentWord] = {}
+    authors: dict[str, str] = {}
+    said: dict[str, frozenset[str]] = {}
+    for one in members:
+        heard = {c: word for c, word in one.words.items() if c not in words or word.at_ms >= words[c].at_ms}
+        fields |= one.fields
+        words |= heard
+        author = one.accepted.id
+        authors |= dict.fromkeys([*one.fields, *map(_channel, heard)], author)
+        said[author] = frozenset([*one.fields, *map(_channel, one.words)])
+    head = members[0].accepted
+    intent, address = head.intent, head.intent.address
+    change = intent if isinstance(intent, EmailChange) else None
+    stored, written = spellings(address), [one.accepted.intent.email for one in members]
+    if change is not None:
+        stored, written = stored + spellings(change.new_address), [change.new_email, *written]
+    return DesiredState(
+        members=tuple(one.accepted for one in members),
+        mode=members[0].mode,
+        email=address,
+        spellings=tuple(dict.fromkeys([*stored, *written]))[:MAX_SPELLINGS],
+        external_id=intent.external_id,
+        new_email=change.new_address if change else None,
+        made=intent.made if isinstance(intent, SettleCheck) else None,
+        contact_ids=intent.contact_ids if isinstance(intent, DuplicateCheck) else (),
+        contact_id=intent.contact_id if isinstance(intent, ProductSignUp) else None,
+        fields=fields,
+        insert_fields=_paths(intent.set_on_insert) if isinstance(intent, ContactUpsert) else {},
+        signed_up_at=head.acted_ms // 1000 if isinstance(intent, ProductSignUp) else None,
+        words=words,
+        authors=authors,
+        said=said,
+        accepted_ms=max(one.accepted.accepted_ms for one in members),
+        creator_waits=creator_waits,
+    )
+
+
+def _channel(channel: str) -> str:
+    return f"consent:{channel}"
+
+
+# ── what one intent says ──────────────────────────────────────────────────────────────────────────────────
+
+
+class _Content(Struct, frozen=True):
+    """An intent, taken apart once."""
+
+    accepted: Accepted
+    mode: Mode
+    subject: tuple[object, ...]
+    """Whom and what it is about; only intents of one subject fold."""
+    fields: dict[str, Any]
+    """Field path → value; None clears (R40–R44)."""
+    words: dict[str, ConsentWord]
+    """The explicit consent that counts, by channel."""
+    overruled: dict[str, ConsentWord]
+    """Channel → a newer word of the person than that of the intent."""
+
+
+def _content(accepted: Accepted, memory: ConsentMemory, policy: Policy) -> _Content:
+    intent, types = accepted.intent, _types(accepted.intent, policy)
+    spoken, known = _spoken(accepted, types), memory.consent
+    overruled = {c: known[c] for c, word in spoken.items() if c in known and word.at_ms < known[c].at_ms}
+    return _Content(
+        accepted,
+        mode_of(intent, policy),
+        (intent.external_id, intent.contact_id if isinstance(intent, ProductSignUp) else None, types),
+        _fields(intent),
+        {c: word for c, word in spoken.items() if c not in overruled},
+        overruled,
+    )
 
 
 def _types(intent: AnyIntent, policy: Policy) -> tuple[str, ...]:
@@ -238,112 +267,88 @@ def _types(intent: AnyIntent, policy: Policy) -> tuple[str, ...]:
     return intent.subscription_types or policy.newsletter_subscription_types
 
 
-def _spoken(accepted: Accepted, policy: Policy) -> dict[str, ConsentWord]:
+def _spoken(accepted: Accepted, types: tuple[str, ...]) -> dict[str, ConsentWord]:
     """The explicit words of one intent, by channel. Only opt-in and opt-out have any (law 6)."""
-    intent, types = accepted.intent, _types(accepted.intent, policy)
-    match intent:
+    match accepted.intent:
         case NewsletterOptIn(lift_unsubscribe_all=True):
-            channels = (ALL_MAIL, *types)
+            channels, opted_in = (ALL_MAIL, *types), True
         case NewsletterOptIn():
-            channels = types
+            channels, opted_in = types, True
         case NewsletterOptOut():
-            channels = types or (ALL_MAIL,)
+            channels, opted_in = types or (ALL_MAIL,), False
         case _:
             return {}
-    opted_in = isinstance(intent, NewsletterOptIn)
     return dict.fromkeys(channels, ConsentWord(opted_in=opted_in, at_ms=accepted.acted_ms, by=accepted.id))
 
 
-def _dropped_words(accepted: Accepted, memory: ConsentMemory, policy: Policy) -> dict[str, ConsentWord]:
-    """Words that a newer one of the person overrules, with that newer word."""
-    known = memory.consent
-    spoken = _spoken(accepted, policy)
-    return {c: known[c] for c, word in spoken.items() if c in known and word.at_ms < known[c].at_ms}
-
-
-def _overruled(head: Accepted, memory: ConsentMemory, policy: Policy) -> str | None:
-    """The id of the newer word, if an old opt-in or opt-out has nothing left to say."""
-    dropped = _dropped_words(head, memory, policy)
-    if not dropped or len(dropped) < len(_spoken(head, policy)) or _named(head.intent):
+def _overruled(head: _Content) -> str | None:
+    """The id of the newer word, if an old opt-in or opt-out has nothing left to say (R56)."""
+    if not head.overruled or head.words or head.fields:
         return None
-    return max(dropped.values(), key=lambda word: word.at_ms).by
+    return max(head.overruled.values(), key=lambda word: word.at_ms).by
 
 
-# ── fields (R40–R44, R91) ─────────────────────────────────────────────────────────────────────────────────
+def _fields(intent: AnyIntent) -> dict[str, Any]:
+    if isinstance(intent, ContactUpsert):
+        return _paths(intent.set) | dict.fromkeys(intent.unset)
+    if isinstance(intent, ContactSync) and intent.unset:
+        return _paths(intent) | dict.fromkeys(intent.unset)
+    return _paths(intent)
 
 
-def _named(intent: AnyIntent) -> dict[str, Any]:
-    """The fields that an intent names, by path; None clears."""
-    source: Any = intent.set if isinstance(intent, ContactUpsert) else intent
-    named = _paths(source)
-    return named | dict.fromkeys(getattr(intent, "unset", ()))
+def _paths(source: AnyIntent | FieldMap) -> dict[str, Any]:
+    given = source.model_fields_set
+    named = {name: getattr(source, name) for name in CLEARABLE if name in given}
+    paths = {name: value for name, value in named.items() if value is not None}
+    if "custom_attributes" in given:
+        attributes: Mapping[str, Any] = source.custom_attributes  # type: ignore[union-attr]
+        paths |= {ATTRIBUTE_PREFIX + name: value for name, value in attributes.items()}
+    return paths
 
 
-def _paths(source: Any) -> dict[str, Any]:
-    plain = {name: getattr(source, name, None) for name in CLEARABLE}
-    attributes = getattr(source, "custom_attributes", {})
-    named = {name: value for name, value in plain.items() if value is not None}
-    return named | {f"custom_attributes.{name}": value for name, value in attributes.items()}
+# ── versions (R96) ────────────────────────────────────────────────────────────────────────────────────────
+#
+# | a sync that names | is compared with others of the same | which are remembered with | guarded by       |
+# |-------------------|-------------------------------------|---------------------------|------------------|
+# | an external id    | external id and source              | the external id           | the lock of that |
+# | none              | address and source                  | the lane                  | the lease        |
 
 
-def _desired_state(
-    members: tuple[Accepted, ...], memory: ConsentMemory, policy: Policy, creator_waits: bool
-) -> DesiredState:
-    head = members[0]
-    fields: dict[str, Any] = {}
-    words: dict[str, ConsentWord] = {}
-    authors: dict[str, str] = {}
-    said: dict[str, frozenset[str]] = {}
-    for member in members:
-        named = _named(member.intent)
-        fields |= named
-        dropped = _dropped_words(member, memory, policy)
-        spoken = {c: w for c, w in _spoken(member, policy).items() if c not in dropped}
-        heard = {c: w for c, w in spoken.items() if c not in words or w.at_ms >= words[c].at_ms}
-        words |= heard
-        authors |= dict.fromkeys([*named, *map(_channel, heard)], member.id)
-        said[member.id] = frozenset([*named, *map(_channel, spoken)])
-    address = head.intent.address
-    addresses = [address, *_new_address(head.intent)]
-    stored = [form for one in addresses for form in spellings(one)]
-    written = [*_new_written(head.intent), *(member.intent.email for member in members)]
-    return DesiredState(
-        members=members,
-        mode=mode_of(head.intent, policy),
-        email=address,
-        spellings=tuple(dict.fromkeys([*stored, *written]))[:MAX_SPELLINGS],
-        external_id=head.intent.external_id,
-        new_email=next(iter(_new_address(head.intent)), None),
-        made=getattr(head.intent, "made", None),
-        contact_id=getattr(head.intent, "contact_id", None),
-        contact_ids=getattr(head.intent, "contact_ids", ()),
-        fields=fields,
-        insert_fields=_paths(head.intent.set_on_insert) if isinstance(head.intent, ContactUpsert) else {},
-        signed_up_at=_signed_up_at(head),
-        words=words,
-        authors=authors,
-        said=said,
-        accepted_ms=max(member.accepted_ms for member in members),
-        creator_waits=creator_waits,
-    )
+def _outdated(intent: AnyIntent, versions: Mapping[str, Version], policy: Policy, now_ms: int) -> str | None:
+    """Who has applied a newer version of the same picture, if anybody has. `versions`: by source."""
+    if not versions or not isinstance(intent, ContactSync) or intent.version is None:
+        return None
+    known = versions.get(intent.source or "")
+    if known is None or now_ms - known.at_ms > policy.version_memory_ms:
+        return None
+    return known.by if intent.version < known.number else None
 
 
-def _new_address(intent: AnyIntent) -> tuple[str, ...]:
-    """The address to come, normalised."""
-    return (intent.new_address,) if isinstance(intent, EmailChange) else ()
+def _older(a: AnyIntent, b: AnyIntent) -> bool:
+    """Is `a` an older version of the same picture than `b`? Both are about one person."""
+    if not isinstance(a, ContactSync) or not isinstance(b, ContactSync):
+        return False
+    if a.version is None or b.version is None:
+        return False
+    return a.source == b.source and a.version < b.version
 
 
-def _new_written(intent: AnyIntent) -> tuple[str, ...]:
-    """The address to come, as the producer wrote it."""
-    return (intent.new_email,) if isinstance(intent, EmailChange) else ()
+def applied_versions(
+    by_source: Mapping[str, Version], desired: DesiredState, policy: Policy, now_ms: int
+) -> dict[str, Version]:
+    """What an external id has seen when this desired state holds, by source ("" for none). Old entries are
+    dropped."""
+    young = {s: v for s, v in by_source.items() if now_ms - v.at_ms <= policy.version_memory_ms}
+    return young | _applied(desired, now_ms)
 
 
-def _channel(channel: str) -> str:
-    return f"consent:{channel}"
-
-
-def _signed_up_at(head: Accepted) -> int | None:
-    return head.acted_ms // 1000 if isinstance(head.intent, ProductSignUp) else None
+def _applied(desired: DesiredState, now_ms: int) -> dict[str, Version]:
+    """The newest version of each source among the members; within a fold they never go back."""
+    return {
+        member.intent.source or "": Version(number=member.intent.version, by=member.id, at_ms=now_ms)
+        for member in desired.members
+        if isinstance(member.intent, ContactSync) and member.intent.version is not None
+    }
 
 
 def remembered(
@@ -357,5 +362,5 @@ def remembered(
     consent |= {c: replace(w, pending=not carried_out) for c, w in desired.words.items()}
     versions = {k: v for k, v in memory.versions.items() if now_ms - v.at_ms <= policy.version_memory_ms}
     if carried_out and desired.external_id is None:
-        versions |= {_version_key(None, source): v for source, v in _applied(desired, now_ms).items()}
+        versions |= _applied(desired, now_ms)
     return replace(memory, consent=consent, versions=versions)

@@ -55,25 +55,21 @@ class Choice(Struct, frozen=True):
 
 def choose(desired: DesiredState, know: Knowledge, policy: Policy) -> Choice:
     """The choice for this desired state, given what is known."""
-
-    def order(contact: Contact) -> tuple[int, bool, tuple[float, str]]:
-        return _rank(contact, desired), contact.id != desired.contact_id, contact.age_key
-
-    meant = sorted((k for k in know.contacts.values() if _is_meant(k, desired, know)), key=order)
+    ranked = [(_rank(c, desired), c) for c in know.contacts.values() if _is_meant(c, desired, know)]
+    ranked.sort(key=lambda one: (one[0], one[1].id != desired.contact_id, one[1].age_key))
     separate = desired.mode.claims_identity and policy.other_external_id != "adopt"
-    own = [k for k in meant if not (separate and _rank(k, desired) is _Rank.OTHER_ID)]
-    pool = tuple(k for k in meant if k.lost_ms is None)
-    live = tuple(k for k in own if k.lost_ms is None)
-    other_account = desired.external_id is not None and any(_rank(k, desired) is _Rank.OTHER_ID for k in pool)
-    first = _rank(live[0], desired) if live else None
-    refused = (
-        separate and policy.other_external_id == "reject" and other_account and first in (None, _Rank.LEAD)
-    )
-    targets = () if refused else pool if desired.mode.everyone else live[:1]
+    own = [one for one in ranked if not (separate and one[0] is _Rank.OTHER_ID)]
+    live = [one for one in own if one[1].lost_ms is None]
+    present = [one for one in ranked if one[1].lost_ms is None]
+    pool = tuple(contact for _, contact in present)
+    other_account = desired.external_id is not None and any(rank is _Rank.OTHER_ID for rank, _ in present)
+    alone = not live or live[0][0] is _Rank.LEAD
+    refused = separate and policy.other_external_id == "reject" and other_account and alone
+    targets = pool if desired.mode.everyone else tuple(contact for _, contact in live[:1])
     return Choice(
         pool,
-        targets,
-        lost=tuple(k for k in own if k.lost_ms is not None),
+        () if refused else targets,
+        lost=tuple(contact for _, contact in own if contact.lost_ms is not None),
         ambiguous=other_account or _is_crowded(desired, know, live),
         other_account=other_account,
         refused=refused,
@@ -88,11 +84,11 @@ def _rank(contact: Contact, desired: DesiredState) -> _Rank:
     return _Rank.SAME_ID if contact.external_id == desired.external_id else _Rank.OTHER_ID
 
 
-def _is_crowded(desired: DesiredState, know: Knowledge, live: tuple[Contact, ...]) -> bool:
+def _is_crowded(desired: DesiredState, know: Knowledge, live: list[tuple[_Rank, Contact]]) -> bool:
     """Could another one of the chosen kind have been meant as well? Who writes to all need not choose."""
-    if desired.mode.everyone or not live:
+    if desired.mode.everyone or len(live) < 2:
         return False
-    ranks = [_Rank.LEAD if k.id == know.log.converted else _rank(k, desired) for k in live]
+    ranks = [_Rank.LEAD if contact.id == know.log.converted else rank for rank, contact in live]
     users = sum(rank is not _Rank.LEAD for rank in ranks)
     if desired.external_id is None and ranks[0] is not _Rank.LEAD:
         return users > 1
@@ -102,11 +98,9 @@ def _is_crowded(desired: DesiredState, know: Knowledge, live: tuple[Contact, ...
 def _is_meant(contact: Contact, desired: DesiredState, know: Knowledge) -> bool:
     """R4: a pointer counts while it shows the lane's address or the intent's external id, or was pointed out
     as this very person: by the producer, by Intercom, or by what we did ourselves."""
-    if contact.email == desired.email or contact.id in (
-        desired.contact_id,
-        know.log.created,
-        know.log.revived,
-    ):
+    if contact.email == desired.email:
+        return True
+    if contact.id in (desired.contact_id, know.log.created, know.log.revived):
         return True
     if desired.external_id is not None and desired.external_id in (contact.external_id, contact.alias):
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onelane.results import Outcome, Result
 from onelane_worker.planner.fold import DesiredState, Superseded
 from onelane_worker.planner.knowledge import Knowledge
-from onelane_worker.planner.match import Choice, choose
+from onelane_worker.planner.match import choose
 from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.registry import AttemptLog
 from onelane_worker.planner.verdicts import Finish, Reject, Skip
@@ -15,13 +15,14 @@ def outcomes(
     desired: DesiredState, know: Knowledge, verdict: Finish | Skip, policy: Policy
 ) -> tuple[tuple[str, Outcome], ...]:
     """Intent id → outcome, in accepted order. The calls are told to the first: they were made once."""
+    ids, first = desired.ids, desired.members[0].id
     if isinstance(verdict, Skip):
-        told = [_skipped(know, verdict) for _ in desired.ids]
-    else:
-        choice = choose(desired, know, policy)
-        told = [_finished(desired, know, verdict, choice, intent_id) for intent_id in desired.ids]
-    told[0] = told[0].model_copy(update={"calls": know.log.calls})
-    return tuple(zip(desired.ids, told, strict=True))
+        return tuple((id_, _skipped(know, verdict, id_ == first)) for id_ in ids)
+    choice = choose(desired, know, policy)
+    others = tuple(one.id for one in choice.pool if one.id != verdict.target)
+    return tuple(
+        (id_, _finished(desired, know, verdict.target, id_, ids, others, choice.ambiguous)) for id_ in ids
+    )
 
 
 def superseded(verdict: Superseded, log: AttemptLog) -> Outcome:
@@ -46,40 +47,47 @@ def rejected(verdict: Reject, log: AttemptLog) -> Outcome:
     )
 
 
-def _skipped(know: Knowledge, verdict: Skip) -> Outcome:
-    known = know.contacts.get(verdict.contact_id or "")
+def _skipped(know: Knowledge, verdict: Skip, first: bool) -> Outcome:
+    contact = know.contacts.get(verdict.contact_id or "")
     return Outcome(
         result="skipped",
         reason=verdict.reason,
         contact_id=verdict.contact_id,
-        role=known.role if known else None,
+        role=contact.role if contact else None,
         merged=know.log.merged,
+        calls=know.log.calls if first else 0,
     )
 
 
 def _finished(
-    desired: DesiredState, know: Knowledge, verdict: Finish, choice: Choice, intent_id: str
+    desired: DesiredState,
+    know: Knowledge,
+    target: str,
+    intent_id: str,
+    ids: tuple[str, ...],
+    others: tuple[str, ...],
+    ambiguous: bool,
 ) -> Outcome:
-    contact, log = know.contacts[verdict.target], know.log
-    result = _result(know, contact.id, first=intent_id == desired.ids[0])
-    overwriter = _overwriter(desired, intent_id) if result in ("updated", "unchanged") else None
+    log, first = know.log, intent_id == ids[0]
+    result = _result(log, target, first=first)
+    overwriter = _overwriter(desired, intent_id, ids) if result in ("updated", "unchanged") else None
     return Outcome(
         result="superseded" if overwriter else result,
         superseded_by=overwriter,
-        contact_id=contact.id,
-        role=contact.role,
-        adopted=log.adopted or _was_named_by_a_409(know, contact.id),
-        revived=log.revived == contact.id,
-        ambiguous=choice.ambiguous,
-        applied_with=tuple(other for other in desired.ids if other != intent_id),
+        contact_id=target,
+        role=know.contacts[target].role,
+        calls=log.calls if first else 0,
+        adopted=log.adopted or _was_named_by_a_409(know, target),
+        revived=log.revived == target,
+        ambiguous=ambiguous,
+        applied_with=tuple(other for other in ids if other != intent_id),
         merged=log.merged,
-        other_contacts=tuple(known.id for known in choice.pool if known.id != contact.id),
+        other_contacts=others,
     )
 
 
-def _result(know: Knowledge, target: str, *, first: bool) -> Result:
+def _result(log: AttemptLog, target: str, *, first: bool) -> Result:
     """Only the first of a fold made or converted the contact; the others met it as it then was."""
-    log = know.log
     if first and log.created == target:
         return "created"
     if first and log.converted == target:
@@ -87,12 +95,10 @@ def _result(know: Knowledge, target: str, *, first: bool) -> Result:
     return "updated" if log.written else "unchanged"
 
 
-def _overwriter(desired: DesiredState, intent_id: str) -> str | None:
+def _overwriter(desired: DesiredState, intent_id: str, ids: tuple[str, ...]) -> str | None:
     """Who overwrote every single thing this intent wanted, if somebody did."""
-    said = desired.said.get(intent_id, frozenset())
-    if not said or any(desired.authors[path] == intent_id for path in said):
-        return None
-    return max((desired.authors[path] for path in said), key=desired.ids.index)
+    authors = {desired.authors[path] for path in desired.said.get(intent_id, ())}
+    return max(authors, key=ids.index) if authors and intent_id not in authors else None
 
 
 def _was_named_by_a_409(know: Knowledge, target: str) -> bool:

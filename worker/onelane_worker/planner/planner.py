@@ -57,9 +57,11 @@ def plan(desired: DesiredState, know: Knowledge, memory: ConsentMemory, policy: 
         return erasure.plan(situation)
     if desired.mode.checks:
         return duplicate_check.plan(situation)
-    steps = (rule(situation) for rule in RULES)
-    step = next((step for step in steps if step is not None), None)
-    return Finish(situation.target.id) if step is None else step
+    for rule in RULES:
+        step = rule(situation)
+        if step is not None:
+            return step
+    return Finish(situation.target.id)
 
 
 # ── before anything is sent ───────────────────────────────────────────────────────────────────────────────
