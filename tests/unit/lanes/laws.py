@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from onelane.keys import READY_CLASSES, Keys
+from onelane.keys import READY_CLASSES, WORKSPACES, Keys
 
 PERMANENT = {"meta", "ready", "due", "counters", "engines", "dead", "epoch"}
 WHILE_NOT_EMPTY = {"queue", "wait", "letters"}
@@ -15,11 +15,12 @@ NO_END = -1
 
 
 class Dump:
-    """All keys of a workspace, without their prefix."""
+    """All keys, without the prefix of the one workspace that is there."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
-        found: Any = redis.keys(keys.prefix + "*")
-        names = sorted(found)
+        found: Any = redis.keys("*")
+        names = sorted(set(found) - {WORKSPACES})
+        assert [name for name in names if not name.startswith(keys.prefix)] == []
         self.all = {name.removeprefix(keys.prefix): _read(redis, name) for name in names}
         self.ends_in_ms: dict[str, Any] = {name.removeprefix(keys.prefix): redis.pttl(name) for name in names}
         self.all.pop("test", None)

@@ -12,12 +12,16 @@ from onelane.workspace import Workspace, open_calls, opened
 from onelane_worker.lanes.store import LaneStore, Script, Word, finish, script
 from onelane_worker.lanes.types import (
     KEEP,
+    BreakerView,
+    BreakerWord,
     Claimed,
     Ended,
     Grant,
     LaneSettings,
     Lease,
     Postponed,
+    Replayed,
+    Reserved,
     Settled,
     Step,
     Ticked,
@@ -148,6 +152,9 @@ class World:
         found: list[Any] = finish(client.run(text, self.keys.prefix, (self.workspace.fingerprint, *args)))
         return found
 
+    def withdraw(self, id_: str) -> str:
+        return finish(self.store.withdraw(id_, '{"result":"withdrawn"}'))
+
     def put(self, lane: str = "a", **more: Any) -> str:
         """The id of an intent that is accepted."""
         word, id_, _ = self.submit(lane, **more)
@@ -175,6 +182,10 @@ class World:
         numbers = self._steps.setdefault(grant.fence, count(1))
         return Step(grant.lane, grant.token, grant.fence, next(numbers))
 
+    def numbers(self, grant: Grant, from_: int) -> None:
+        """The next step of this lease has this number."""
+        self._steps[grant.fence] = count(from_)
+
     def settle(self, grant: Grant, count: int = 1, **more: Any) -> Settled:
         ended = [Ended(intent.id, DONE) for intent in grant.intents[:count]]
         return finish(self.store.settle(self.step(grant), ended, **{"registry": None, **more}))
@@ -190,6 +201,31 @@ class World:
         given: dict[str, Any] = {"state": "retrying", "unknown": False, "counted": True, **more}
         return finish(self.store.postpone(self.step(grant), delay_ms, **given))
 
+    def scrub(self, grant: Grant, ext: Sequence[str] = (), contacts: Sequence[str] = ()) -> None:
+        outcome = '{"result":"rejected","reason":"erased"}'
+        finish(self.store.scrub(lambda: self.step(grant), outcome, ext, contacts))
+
     def bury(self, grant: Grant, **more: Any) -> Settled:
         error, outcome = '{"class":"refused"}', '{"result":"rejected"}'
         return finish(self.store.bury(self.step(grant), grant.head.id, error, outcome, **more))
+
+    def reserve(self, calls: int = 1, throttled_ms: int = 0) -> Reserved:
+        return finish(self.store.reserve(calls, throttled_ms))
+
+    def die(self, grant: Grant) -> None:
+        """The holder's process is gone: its lease runs out, and somebody notices."""
+        self.wait(LEASE_MS + 1)
+        self.tick(engine="other")
+        self.wait(2_000)  # nobody had ticked for a while
+        self.tick(engine="other")
+
+    # ── operators ──
+
+    def replay(self, id_: str, burial: int = 1, *, whole: bool = False) -> Replayed:
+        return finish(self.store.replay(id_, burial, whole=whole))
+
+    def discard(self, id_: str, burial: int = 1) -> bool:
+        return finish(self.store.discard(id_, burial, '{"result":"rejected","reason":"discarded"}'))
+
+    def breaker(self, word: BreakerWord, **more: Any) -> BreakerView:
+        return finish(self.store.breaker(word, **more))

@@ -1,0 +1,434 @@
+"""Steps under a lease: checkpoint, settle, postpone, and the rules that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from onelane_worker.lanes.store import finish
+from onelane_worker.lanes.types import (
+    KEEP,
+    Check,
+    ContactWrite,
+    Ended,
+    Fenced,
+    Grant,
+    More,
+    Step,
+    StillOpen,
+    StoredEntry,
+)
+
+from .world import COMMIT_MS, DONE, LEASE_MS, START_MS, World
+
+STEPS: dict[str, Callable[[World, Grant], Any]] = {
+    "checkpoint": lambda world, grant: world.checkpoint(grant),
+    "clear": lambda world, grant: world.clear(grant, None),
+    "settle": lambda world, grant: world.settle(grant),
+    "postpone": lambda world, grant: world.postpone(grant),
+    "bury": lambda world, grant: world.bury(grant),
+    "scrub": lambda world, grant: world.scrub(grant),
+}
+
+
+# ── who may do what ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_holder_that_lost_the_lane_changes_nothing(world: World, name: str) -> None:
+    world.put("a")
+    old = world.grant()
+    world.die(old)
+    world.grant(engine="other")
+    before = world.snapshot()
+    with pytest.raises(Fenced):
+        STEPS[name](world, old)
+    assert world.snapshot() == before
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_that_was_overtaken_changes_nothing(world: World, name: str) -> None:
+    world.put("a")
+    world.put("a")
+    grant = world.grant()
+    late = world.step(grant)
+    world.checkpoint(grant)
+    before = world.snapshot()
+    world.numbers(grant, from_=late.number)
+    with pytest.raises(Fenced, match="stale"):
+        STEPS[name](world, grant)
+    assert world.snapshot() == before
+
+
+def test_a_step_that_was_answered_is_answered_alike_when_it_comes_again_much_later(world: World) -> None:
+    world.put("a")
+    world.put("a")
+    grant = world.grant()
+    step = world.step(grant)
+    first = finish(world.store.settle(step, [Ended(grant.head.id, DONE)], registry=None, more=More(3)))
+    assert first.grant is not None
+    world.wait(LEASE_MS + 1)
+    again = finish(world.store.settle(step, [Ended(grant.head.id, DONE)], registry=None, more=More(3)))
+    assert again.grant is not None
+    assert again.grant.intents == first.grant.intents
+    world.die(grant)
+    lost = finish(world.store.settle(step, [Ended(grant.head.id, DONE)], registry=None, more=More(3)))
+    assert (lost.word, lost.grant) == ("left", None)
+
+
+def test_a_grant_under_the_same_fence_begins_no_new_numbers(world: World) -> None:
+    world.put("a")
+    world.put("a")
+    grant = world.grant()
+    more = world.settle(grant, more=More(1)).grant
+    assert more is not None
+    assert (more.token, more.fence) == (grant.token, grant.fence)
+    world.settle(more)
+
+
+# ── checkpoint ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_write_is_on_record_before_it_is_sent(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    world.wait(1_000)
+    entry = StoredEntry('{"r":1}', ("c1", "c2"), ("c2",))
+    done = world.checkpoint(grant, journal='{"ids":["x"]}', registry=entry)
+    assert (done.word, done.now_ms, done.commit_until_ms) == (
+        "ok",
+        START_MS + 1_000,
+        START_MS + 1_000 + COMMIT_MS,
+    )
+    lane = world.lane("a")
+    assert (lane["open"], lane["journal"]) == ('{"op":"update"}', '{"ids":["x"]}')
+    assert world.place("a") == LEASE_MS
+    assert world.snapshot()["registry:a"] == '{"r":1}'
+    assert finish(world.store.lanes_knowing("c2")) == ("a",)
+    assert finish(world.store.lanes_knowing("c1")) == ()
+
+
+def test_an_answered_write_is_cleared_and_what_stood_before_comes_back(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    world.checkpoint(grant, journal='{"ids":["x"]}')
+    assert world.clear(grant, '{"ids":["before"]}').word == "ok"
+    lane = world.lane("a")
+    assert "open" not in lane
+    assert "commit" not in lane
+    assert lane["journal"] == '{"ids":["before"]}'
+
+
+def test_facts_are_outdated_by_writes_from_other_lanes(world: World) -> None:
+    world.put("a")
+    world.settle(world.grant(), registry=StoredEntry("{1}", ("c",)))
+    world.put("b")
+    world.wait(5)
+    writer = world.grant()
+    world.checkpoint(writer, contact=ContactWrite("c", None))
+    world.settle(writer, registry=StoredEntry("{2}", ("c",), ("c",)))
+    for lane in "ab":
+        world.put(lane)
+    wrote = START_MS + 5 + COMMIT_MS
+    told = {grant.lane: grant for grant in world.grants()}
+    assert told["a"].outdated == {"c": wrote}
+    assert told["b"].outdated == {}  # its own write
+    assert told["a"].moved == {}
+    world.wait(10)
+    world.checkpoint(told["a"], contact=ContactWrite("c", None))
+    for grant in told.values():
+        world.postpone(grant, 0)
+    told = {grant.lane: grant for grant in world.grants()}
+    assert told["a"].outdated == {"c": wrote}  # of the last writer, what the others wrote
+    assert told["b"].outdated == {"c": wrote + 10}
+
+
+# ── settle ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ended_intents_leave_with_their_outcomes(world: World) -> None:
+    first, second, third = (world.put("a", dedupe=f"d{n}", bulk=n % 2) for n in range(3))
+    grant = world.grant()
+    world.checkpoint(grant, journal='{"ids":["x"]}')
+    ended = [Ended(first, DONE), Ended(second, '{"result":"unchanged"}', brief=True)]
+    finish(
+        world.store.settle(
+            world.step(grant),
+            ended,
+            registry=StoredEntry('{"r":1}', ("c",)),
+            consent='{"c":1}',
+            timeline=["{1}", "{2}"],
+        )
+    )
+    assert world.queue("a") == [third]
+    for id_, outcome in ((first, DONE), (second, '{"result":"unchanged"}')):
+        record = world.intent(id_)
+        assert (record["state"], record["outcome"], record["ended"]) == ("done", outcome, str(START_MS))
+        assert "payload" not in record
+    assert world.ends_in_ms("intent", first) > world.settings.unchanged_ttl_ms
+    assert world.ends_in_ms("intent", second) <= world.settings.unchanged_ttl_ms
+    assert world.ends_in_ms("dedupe", "d0") > 0
+    assert world.ends_in_ms("dedupe", "d2") == -1
+    assert not {"open", "commit", "journal", "dirty"} & set(world.lane("a"))
+    stored = world.snapshot()
+    assert (stored["registry:a"], stored["consent:a"]) == ('{"r":1}', '{"c":1}')
+    assert stored["timeline:a"] == ["{1}", "{2}"]
+    assert world.counter("pending") == 1
+
+
+@pytest.mark.parametrize("ids", [["2"], ["1", "3"], ["2", "1"], []])
+def test_only_the_heads_are_settled_one_by_one(world: World, ids: list[str]) -> None:
+    for id_ in "123":
+        world.submit("a", id_)
+    grant = world.grant()
+    with pytest.raises(Fenced):
+        finish(world.store.settle(world.step(grant), [Ended(id_, DONE) for id_ in ids], registry=None))
+    assert world.queue("a") == ["1", "2", "3"]
+
+
+def test_a_timeline_keeps_the_newest(redis: Redis) -> None:
+    world = World(redis, timeline_max=3)
+    world.put("a")
+    world.settle(world.grant(), timeline=[f"{{{n}}}" for n in range(5)])
+    assert world.snapshot()["timeline:a"] == ["{2}", "{3}", "{4}"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "was_clean", "usable"),
+    [(KEEP, False, False), (KEEP, True, True), (StoredEntry("{1}"), False, True), (None, False, True)],
+    ids=str,
+)
+def test_dirt_ends_if_an_entry_is_stored_or_the_old_ones_facts_were_usable(
+    world: World, registry: Any, was_clean: bool, usable: bool
+) -> None:
+    for _ in range(3):
+        world.put("a")
+    if not was_clean:
+        world.postpone(world.grant(), 0)
+    grant = world.grant()
+    assert grant.usable is was_clean
+    more = world.settle(grant, registry=registry, more=More(1)).grant
+    assert more is not None
+    assert more.usable is usable
+    world.settle(more, count=2, registry=KEEP)
+    assert ("dirty" not in world.lane("a")) is usable
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (None, "not wanted"),
+        (More(1), "breaker"),
+        (More(1), "half"),
+        (More(1), "bulk breaker"),
+        (More(0), "no call"),
+        (More(1), "low bucket"),
+        (More(1), "max hold"),
+    ],
+    ids=str,
+)
+def test_a_lease_does_not_go_on(redis: Redis, more: More | None, why: str) -> None:
+    world = World(redis, requests_per_10s=100, bulk_rejections=1)  # a bucket of 2 calls
+    bulk = int(why in ("bulk breaker", "low bucket"))
+    world.put("a", bulk=bulk)
+    world.put("a", bulk=bulk)
+    grant = world.grant()
+    match why:
+        case "breaker":
+            world.breaker("refused", lane="a", problem="{1}")
+        case "half":
+            world.breaker("refused", lane="a", problem="{1}")
+            world.breaker("ok", probe=True)
+        case "bulk breaker":
+            world.wait(3_000)
+            world.breaker("rejected", lane="said", problem="{1}", bulk=True)
+        case "no call":
+            world.reserve(9)
+        case "max hold":
+            world.wait(world.settings.max_hold_ms)
+    settled = world.settle(grant, more=more)
+    assert (settled.word, settled.grant) == ("left", None)
+    assert world.place("a") in ("interactive", "bulk")
+    assert settled.ready
+
+
+def test_a_lease_goes_on_with_a_call_in_hand_or_a_reserved_one(redis: Redis) -> None:
+    world = World(redis, requests_per_10s=100)
+    for _ in range(3):
+        world.put("a")
+    grant = world.grant()
+    settled = world.settle(grant, more=More(1))
+    assert (settled.word, settled.calls) == ("more", 0)
+    assert settled.grant is not None
+    settled = world.settle(settled.grant, more=More(0))
+    assert (settled.word, settled.calls) == ("more", 1)
+    assert world.reserve(5).calls == 0
+
+
+# ── settle checks ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def owe_check(world: World) -> None:
+    world.put("a")
+    world.settle(world.grant(), check=Check("c" * 32, '{"tries":1}', 600_000))
+
+
+def test_an_owed_check_becomes_a_bulk_intent_of_the_empty_lane(world: World) -> None:
+    owe_check(world)
+    assert world.place("a") == 600_000
+    world.wait(600_000)
+    world.tick()
+    assert world.place("a") == "bulk"
+    grant = world.grant()
+    assert (grant.head.id, grant.head.payload, grant.head.bulk) == ("c" * 32, '{"tries":1}', True)
+    assert world.intent("c" * 32)["kind"] == "settle_check"
+    world.settle(grant)
+    assert world.place("a") is None
+
+
+def test_the_lua_and_the_sdk_agree_on_what_a_check_is() -> None:
+    from onelane import scripts
+    from onelane.intents import SettleCheck
+
+    text = scripts.script("claim", package="onelane_worker.lanes")
+    check = SettleCheck(email="a@example.test")
+    assert f"CHECK_KIND, CHECK_SCHEMA = '{check.kind}', '{check.payload_schema}'" in text
+    assert SettleCheck.bulk
+
+
+def test_a_check_waits_behind_what_comes_before_it_is_due(world: World) -> None:
+    owe_check(world)
+    world.put("a")
+    assert world.place("a") == "interactive"
+    world.settle(world.grant())
+    assert world.place("a") == 600_000
+    world.put("a")
+    world.settle(world.grant(), check=None)
+    assert world.place("a") is None
+
+
+def test_the_hash_of_a_lane_that_owes_a_check_lives_until_then(redis: Redis) -> None:
+    world = World(redis)
+    world.put("a")
+    week = 7 * 86_400_000
+    world.settle(world.grant(), check=Check("c" * 32, '{"tries":1}', week))
+    assert world.ends_in_ms("lane", "a") > week
+
+
+# ── postpone ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_postponed_head_stays_and_says_why(world: World) -> None:
+    id_ = world.put("a")
+    done = world.postpone(world.grant(), 9_000, state="parked", error='{"class":"x"}', timeline=("{1}",))
+    assert (done.due_ms, done.ready) == (START_MS + 9_000, False)
+    record = world.intent(id_)
+    assert (record["state"], record["next"], record["error"]) == (
+        "parked",
+        str(START_MS + 9_000),
+        '{"class":"x"}',
+    )
+    assert world.place("a") == 9_000
+    assert world.lane("a")["dirty"] == "1"
+
+
+@pytest.mark.parametrize(("counted", "attempts"), [(True, 3), (False, 2), (None, 1)])
+def test_attempts_count_or_do_not_or_are_forgotten(world: World, counted: bool | None, attempts: int) -> None:
+    world.put("a")
+    world.postpone(world.grant(), 0)
+    world.postpone(world.grant(), 0, counted=counted)
+    assert world.grant().head.attempts == attempts
+
+
+def test_a_delay_of_nothing_makes_the_lane_ready_at_once(world: World) -> None:
+    world.put("a")
+    done = world.postpone(world.grant(), 0)
+    assert done.ready
+    assert world.place("a") == "interactive"
+
+
+def test_an_unknown_write_holds_its_lane_until_it_can_no_longer_commit(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    world.checkpoint(grant)
+    world.postpone(grant, 1_000, unknown=True)
+    assert world.place("a") == COMMIT_MS
+    world.put("a")
+    world.wait(1_000)
+    world.tick()
+    assert world.grants() == ()
+    world.wait(COMMIT_MS)
+    world.tick()
+    again = world.grant()
+    assert again.open_write == '{"op":"update"}'
+    assert again.commit_until_ms == START_MS + COMMIT_MS
+
+
+def test_a_write_that_was_not_sent_leaves_no_record(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    world.checkpoint(grant, journal='{"ids":["x"]}')
+    world.postpone(grant, 1_000, journal=None)
+    assert not {"open", "commit", "journal"} & set(world.lane("a"))
+
+
+def test_a_head_that_yields_does_not_wait_if_others_came_and_later_ones_wake_it(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    world.put("a")
+    world.postpone(grant, 9_000, yields=True)
+    assert world.place("a") == "interactive"
+    world.postpone(world.grant(), 9_000, yields=True)
+    assert world.place("a") == 9_000
+    assert world.submit("a")[2] == 1
+    assert world.place("a") == "interactive"
+
+
+# ── bury, where a write is open ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_head_is_not_buried_while_its_write_may_commit(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    done = world.checkpoint(grant)
+    with pytest.raises(StillOpen) as refused:
+        world.bury(grant)
+    assert refused.value.commit_until_ms == done.commit_until_ms
+    world.wait(COMMIT_MS)
+    assert world.bury(grant).word == "left"
+
+
+def test_a_head_whose_write_was_answered_is_buried_and_its_journal_ends(world: World) -> None:
+    id_ = world.put("a")
+    grant = world.grant()
+    world.checkpoint(grant, journal=f'{{"ids":["{id_}"]}}')
+    with pytest.raises(StillOpen):
+        world.bury(grant, answered=9)
+    assert world.bury(grant, answered=1).word == "left"
+    assert not {"open", "commit", "journal"} & set(world.lane("a"))
+
+
+def test_a_head_that_the_journal_names_is_reconciled_before_it_is_buried(world: World) -> None:
+    id_ = world.put("a")
+    world.put("a")
+    grant = world.grant()
+    world.checkpoint(grant, journal=f'{{"ids":["{id_}"]}}')
+    world.wait(COMMIT_MS)
+    with pytest.raises(StillOpen) as refused:
+        world.bury(grant)
+    assert refused.value.commit_until_ms is None
+    world.clear(grant, None)
+    settled = world.bury(grant, more=More(1))
+    assert settled.grant is not None
+    assert not settled.grant.usable
+
+
+def test_a_step_is_known_by_token_and_fence(world: World) -> None:
+    world.put("a")
+    grant = world.grant()
+    for token, fence in ((grant.token, grant.fence + 1), ("other", grant.fence)):
+        with pytest.raises(Fenced, match="fenced"):
+            finish(world.store.clear(Step("a", token, fence, 1), None))
