@@ -55,6 +55,17 @@ def test_without_a_hold_epochs_are_still_on_record(redis: Redis) -> None:
     assert (claimed.word, len(claimed.grants), claimed.epoch_ms) == ("ok", 1, START_MS)
 
 
+def test_a_durable_redis_has_no_epoch_in_which_anything_was_lost(redis: Redis) -> None:
+    world = World(redis, durable=True, new_redis=False)
+    world.put("a")
+    world.put("b")
+    assert world.grant(most=1).lane == "a"
+    world.other_server()
+    claimed = world.claimed()
+    assert (claimed.word, len(claimed.grants), claimed.epoch_ms) == ("ok", 1, None)
+    assert world.hash("epoch") == {"server": "b", "since": "0"}
+
+
 def test_the_tick_puts_an_epoch_on_record_too(world: World) -> None:
     world.claimed()
     world.other_server()
