@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from onelane.results import Outcome
 from onelane_sandbox.rules import Request, Sandbox
 from onelane_worker.engine.codec import entry_of, journal_json, memory_of, to_store
-from onelane_worker.intercom.wire import to_reply, to_request
+from onelane_worker.intercom.requests import to_request
+from onelane_worker.intercom.responses import to_reply
 from onelane_worker.planner import operations as op
 from onelane_worker.planner import retry_policy as hd
 from onelane_worker.planner.absorb import absorb

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onelane_worker.intercom.contacts import candidate_of, facts_of, ids_of, text
-from onelane_worker.intercom.faults import Fault, faults_of, parse, problem, retry_in_s
+from onelane_worker.intercom.contact_body import candidate_of, facts_of, ids_of, text
+from onelane_worker.intercom.errors import Fault, faults_of, parse, problem, retry_in_s
 from onelane_worker.planner.operations import (
     Archive,
     Attach,

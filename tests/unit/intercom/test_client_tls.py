@@ -1,10 +1,9 @@
-"""Whose certificates the gateway believes, and by which proxy it goes: what it was told, and nothing else."""
+"""Whose certificates the client believes, and by which proxy it goes: what it was told, and nothing else."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,18 +20,6 @@ Serve = Callable[..., Any]
 Call = Callable[..., Any]
 
 
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
 def context(authority: trustme.CA, name: str) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(made)
@@ -41,9 +28,9 @@ def context(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 def with_tls(of_server: ssl.SSLContext) -> Callable[[Any], None]:
     def handler(connection: Any) -> None:
-        with of_server.wrap_socket(connection.socket, server_side=True) as connection.socket:
-            while connection.read_request():
-                connection.answer()
+        connection.secure(of_server)
+        while connection.read_request():
+            connection.answer()
 
     return handler
 

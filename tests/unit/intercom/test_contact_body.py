@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onelane_worker.intercom.contacts import candidate_of, facts_of
+from onelane_worker.intercom.contact_body import candidate_of, facts_of
 from onelane_worker.planner.registry import Facts
 
 ID = "6a0f00000000000000000001"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.intercom.wire import Request, to_request
+from onelane_worker.intercom.requests import Request, to_request
 from onelane_worker.planner.operations import (
     Archive,
     Attach,

@@ -1,48 +1,28 @@
-"""The gateway when all goes well: what it sends, which connections it uses, what it leaves behind."""
+"""The client when all goes well: what it sends, what it makes of an answer, what it leaves alone."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from onelane_worker.intercom import gateway as module
 from onelane_worker.planner.operations import (
     Create,
     FindByExternalId,
     Found,
-    NotSent,
-    Probe,
     Read,
-    Refused,
-    Reply,
     Stopped,
     Throttled,
-    Unknown,
 )
 
 CONTACT_ID = "6a0f00000000000000000001"
-LONG_S = 30.0
-SHORT_S = 0.5
 CREATE = Create({"role": "lead", "email": "ann@example.test"})
 READ = Read(CONTACT_ID)
 
 Serve = Callable[..., Any]
 Call = Callable[..., Any]
-
-
-def kind(reply: Reply) -> str:
-    assert isinstance(reply, (NotSent, Unknown, Refused, Stopped))
-    return reply.problem.kind
-
-
-# ── an answer ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_answer_becomes_facts_aged_from_the_send(polite: Any, call: Call) -> None:
@@ -82,15 +62,6 @@ def test_cookies_are_given_back(serve: Serve, call: Call) -> None:
     assert b"cookie: recent_write=1" in server.received[0].lower()
 
 
-def test_connections_are_kept_and_shared_by_threads(polite: Any, call: Call) -> None:
-    caller = call(polite.url, connections=2)
-
-    replies = [caller.start(READ) for _ in range(20)]
-
-    assert all(isinstance(reply.result(LONG_S), Found) for reply in replies)
-    assert len(polite.connections) <= 2
-
-
 def test_proxies_of_the_environment_are_not_used(
     refused_url: str, polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,32 +76,6 @@ def test_urls_are_not_logged(polite: Any, call: Call, caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO)
     call(polite.url).perform(FindByExternalId("ann@example.test"))
     assert "example.test" not in caplog.text
-
-
-# ── connections ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_an_idle_connection_closed_by_the_server_does_not_cost_a_create(serve: Serve, call: Call) -> None:
-    def handler(connection: Any) -> None:
-        connection.read_request()
-        connection.answer()  # and close, without having said so
-
-    server = serve(handler)
-    caller = call(server.url)
-    for number in range(1, 6):
-        assert isinstance(caller.perform(CREATE), Found)
-        server.wait_ended(number)
-    assert len(server.connections) == 5
-
-
-def test_a_connection_that_was_idle_for_long_is_not_used(
-    polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "KEEPALIVE_S", 0.0)
-    caller = call(polite.url)
-    for _ in range(3):
-        assert isinstance(caller.perform(CREATE), Found)
-    assert len(polite.connections) == 3
 
 
 @pytest.mark.parametrize(
@@ -156,36 +101,3 @@ def test_a_429_is_measured_by_the_answers_own_clock(serve: Serve, call: Call) ->
     reply = call(serve(handler).url).perform(READ)
     assert isinstance(reply, Throttled)
     assert reply.retry_in_s == 7
-
-
-# ── processes and threads ──────────────────────────────────────────────────────────────────────────────────
-
-
-def test_nothing_runs_before_the_first_call_and_nothing_after_close(polite: Any, call: Call) -> None:
-    def ours() -> list[str]:
-        return [t.name for t in threading.enumerate() if t.name == "onelane-intercom"]
-
-    caller = call(polite.url)
-    assert ours() == []
-    caller.perform(Probe())
-    assert ours() == ["onelane-intercom"]
-    caller.gateway.close()
-    assert ours() == []
-    polite.wait_ended(1)
-    caller.gateway.close()
-
-
-def test_a_forked_child_starts_anew(polite: Any, call: Call) -> None:
-    caller = call(polite.url)
-    assert isinstance(caller.perform(READ), Found)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork with threads
-        child = os.fork()
-    if child == 0:
-        signal.alarm(int(LONG_S))
-        os._exit(0 if isinstance(caller.perform(READ), Found) else 1)
-    assert os.waitpid(child, 0) == (child, 0)
-
-    assert isinstance(caller.perform(READ), Found)
-    assert len(polite.connections) >= 2

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from onelane_worker.intercom.wire import to_reply
+from onelane_worker.intercom.responses import to_reply
 from onelane_worker.planner.operations import (
     Archive,
     Attach,

@@ -1,7 +1,8 @@
-"""The gateway against the sandbox: the replies of a whole API, and losses on a real socket."""
+"""The client against the sandbox: the replies of a whole API, and losses on a real socket."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -209,9 +210,12 @@ def test_a_late_write_never_reaches_the_api(sandbox: SandboxControl, call: Any) 
     assert [one["method"] for one in sandbox.requests()] == ["GET"]
 
 
-def test_many_threads_at_once(call: Any, sandbox: SandboxControl) -> None:
-    caller = call(sandbox.url, connections=8)
+def test_many_calls_at_once(call: Any, sandbox: SandboxControl) -> None:
+    caller = call(sandbox.url)
     people = [Create({"role": "user", "external_id": f"u-{n}"}) for n in range(100)]
-    replies = [caller.start(person, before_send=lambda: time.monotonic() + 30) for person in people]
-    ids = {found(reply.result(30)) for reply in replies}
+
+    async def all_at_once() -> list[Reply]:
+        return await asyncio.gather(*map(caller.ask, people))
+
+    ids = {found(reply) for reply in caller.run(all_at_once())}
     assert len(ids) == len(sandbox.contacts()) == 100

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.intercom.wire import to_reply
+from onelane_worker.intercom.responses import to_reply
 from onelane_worker.planner.operations import (
     Conflict,
     Create,

@@ -1,19 +1,23 @@
-"""A server made of sockets, for everything that a well-behaved one would never do, and gateways to ask it."""
+"""A server made of sockets, for everything that a well-behaved one would never do, and clients to ask it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 import socket
+import ssl
+import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+import trustme
 
-from onelane_worker.intercom.gateway import Gateway
+from onelane_worker.intercom.client import IntercomClient
 from onelane_worker.planner.operations import Operation, Reply
 from onelane_worker.settings import Settings
 
@@ -25,6 +29,7 @@ LONG_S = 30.0
 """No test waits this long; only a broken one ends here."""
 SHORT_S = 0.5
 
+T = TypeVar("T")
 Handler = Callable[["Connection"], None]
 
 
@@ -37,9 +42,9 @@ class Connection:
     changed: threading.Condition
     received: bytearray = field(default_factory=bytearray)
 
-    def read(self) -> bytes:
+    def read(self, size: int = 65536) -> bytes:
         """Some bytes; empty when the client has closed."""
-        chunk = self.socket.recv(65536)
+        chunk = self.socket.recv(size)
         with self.changed:
             self.received += chunk
             self.changed.notify_all()
@@ -63,6 +68,15 @@ class Connection:
         self.send(data)
         while not self.stop.wait(0.02):
             self.send(data[-1:])
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """TLS from here on."""
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def reset(self) -> None:
+        """Break off: the other side gets a RST instead of a FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def answer(self, body: bytes = CONTACT, status: str = "200 OK", headers: str = "") -> None:
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
@@ -107,6 +121,12 @@ class RawServer:
     def received(self) -> list[bytes]:
         return [bytes(connection.received) for connection in self.connections]
 
+    @property
+    def requests(self) -> list[str]:
+        """The method of every request that has arrived, of which at least the first line is whole."""
+        lines = re.findall(rb"([A-Z]+) \S+ HTTP/1\.1\r\n", b"\n".join(self.received))
+        return [method.decode() for method in lines]
+
     def wait_for(self, predicate: Callable[[RawServer], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: predicate(self), LONG_S)
@@ -141,8 +161,9 @@ class RawServer:
             thread.start()
 
     def _serve(self, connection: Connection) -> None:
-        with connection.socket, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             self._handler(connection)
+        connection.socket.close()
         with self._changed:
             self._ended += 1
             self._changed.notify_all()
@@ -173,25 +194,40 @@ def silent(serve: Callable[[Handler], RawServer]) -> RawServer:
 
 @dataclass
 class Caller:
-    """A gateway with a clock, and a thread for calls that have to be watched."""
+    """A client, and the loop that it lives on: the loop runs only while a test asks something."""
 
-    gateway: Gateway
+    client: IntercomClient
+    runner: asyncio.Runner
     now_ms: int = 1_000
-    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def run(self, story: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(asyncio.wait_for(story, LONG_S))
 
     def perform(self, operation: Operation, **options: Any) -> Reply:
-        return self.gateway.perform(operation, now_ms=lambda: self.now_ms, **options)
+        return self.run(self.ask(operation, **options))
 
-    def start(self, operation: Operation, **options: Any) -> Future[Reply]:
-        future: Future[Reply] = Future()
-        thread = threading.Thread(target=lambda: future.set_result(self.perform(operation, **options)))
-        self._threads.append(thread)
-        thread.start()
-        return future
+    async def ask(
+        self,
+        operation: Operation,
+        *,
+        send_by: float = float("inf"),
+        before_send: Callable[[], float] | None = None,
+    ) -> Reply:
+        """`before_send` is a plain function here; it may wait for what the server sees."""
 
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
+        async def word() -> float:
+            assert before_send is not None
+            return before_send()
+
+        return await self.client.perform(
+            operation,
+            now_ms=lambda: self.now_ms,
+            send_by=send_by,
+            before_send=None if before_send is None else word,
+        )
+
+    def close(self) -> None:
+        self.runner.run(self.client.aclose())
 
 
 @pytest.fixture
@@ -201,9 +237,9 @@ def call() -> Iterator[Callable[..., Caller]]:
 
         def make(url: str, **settings: Any) -> Caller:
             values = {"intercom_token": "secret", "http_timeout_s": LONG_S, **settings}
-            caller = Caller(Gateway(Settings(intercom_url=url, **values)))
-            stack.callback(caller.join)
-            stack.callback(caller.gateway.close)
+            runner = stack.enter_context(asyncio.Runner())
+            caller = Caller(IntercomClient(Settings(intercom_url=url, **values)), runner)
+            stack.callback(caller.close)
             return caller
 
         yield make
@@ -217,7 +253,76 @@ def refused_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{holder.getsockname()[1]}"
 
 
+# ── the ways to Intercom ───────────────────────────────────────────────────────────────────────────────────
+
+HOST = "intercom.test"
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
 @pytest.fixture
-def soon() -> Callable[[], float]:
-    """A monotonic time shortly from now."""
-    return lambda: time.monotonic() + SHORT_S
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(made)
+    return made
+
+
+@dataclass
+class Way:
+    """One way to a server: directly or by a proxy, with TLS or without."""
+
+    name: str
+    serve: Callable[[Handler], RawServer]
+    call: Callable[..., Caller]
+    authority: trustme.CA
+    ca_file: str
+
+    def to(self, handler: Handler, **settings: Any) -> tuple[Caller, RawServer]:
+        """A client, and a server whose `handler` begins where the way to it ends."""
+
+        def whole(connection: Connection) -> None:
+            if self.name == "tunnel":
+                connection.read_request()
+                connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            if self.name in ("tls", "tunnel"):
+                connection.secure(server_context(self.authority, self.host))
+            handler(connection)
+
+        return self.raw(whole, **settings)
+
+    def raw(self, handler: Handler, **settings: Any) -> tuple[Caller, RawServer]:
+        """The same, but `handler` sees the connection from its first byte on."""
+        server = self.serve(handler)
+        secure = self.name in ("tls", "tunnel")
+        url = f"{'https' if secure else 'http'}://{self.host}"
+        if self.name in ("proxy", "tunnel"):
+            settings["http_proxy"] = server.url
+        else:
+            url += ":" + server.url.rpartition(":")[2]
+        if secure:
+            settings["ca_file"] = self.ca_file
+        return self.call(url, **settings), server
+
+    @property
+    def host(self) -> str:
+        return HOST if self.name in ("proxy", "tunnel") else "localhost"
+
+
+@pytest.fixture(params=["direct", "tls", "proxy", "tunnel"])
+def way(
+    request: pytest.FixtureRequest,
+    serve: Callable[[Handler], RawServer],
+    call: Callable[..., Caller],
+    authority: trustme.CA,
+    ca_file: str,
+) -> Way:
+    return Way(request.param, serve, call, authority, ca_file)

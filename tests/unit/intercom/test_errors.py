@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelane_worker.intercom.faults import MAX_MESSAGE, Fault, faults_of, problem, retry_in_s
+from onelane_worker.intercom.errors import MAX_MESSAGE, Fault, faults_of, problem, retry_in_s
 
 NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
 NOW_S = 1_767_225_600
