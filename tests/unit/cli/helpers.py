@@ -10,8 +10,10 @@ from typing import Any
 
 from redis import Redis
 
+from onelane import LeadCapture, QueueSettings
 from onelane.email_address import normalise_email
 from onelane.keys import READY_CLASSES, Keys
+from onelane.submission import prepare
 from onelane.workspace import Workspace, open_calls, opened
 from onelane_worker.lanes.store import LaneStore, Script, Word, finish
 from onelane_worker.lanes.types import KEEP, Check, Grant, LaneSettings, Part, Step, StoredEntry
@@ -89,6 +91,14 @@ class Hand:
     def gone(self) -> None:
         """No worker has ticked for long."""
         self.redis.delete(self.keys.key("engines"))
+
+    def submit(self, email: str) -> str:
+        """A producer's intent; its id."""
+        settings = QueueSettings()
+        submission = prepare(LeadCapture(email=email))
+        args = submission.arguments(self.workspace, settings)
+        told: Any = finish(self.store._run("submit", *args))
+        return str(told[1])
 
     def claim(self, email: str) -> Grant:
         """Take this lane, which must be ready, before all others."""

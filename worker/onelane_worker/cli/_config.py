@@ -125,7 +125,7 @@ async def _opened(client: LaneClient, settings: Settings, create: bool) -> OpenW
     replies = await client.ask([*calls, *old_data.calls()])
     if (found := old_data.complaint(replies[len(calls) :])) is not None:
         fail(NEGATIVE, found)
-    if create or replies[0]:
+    if create or replies[0].get("secret"):
         workspace = opened(settings.workspace, replies[: len(calls)])
     else:
         workspace = Workspace(settings.workspace, token_hex(16))  # of nobody: nothing is known

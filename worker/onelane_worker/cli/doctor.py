@@ -141,15 +141,22 @@ async def _of_queue(opened: OpenWorkspace, settings: Settings) -> tuple[list[Fin
 
 
 def _ask_broker(settings: Settings) -> BrokerView:
+    from kombu.connection import Connection
+
     from onelane.keys import wake_queue
-    from onelane_worker.bootstrap import plain_app
     from onelane_worker.operate.health import BrokerView
     from onelane_worker.redis_errors import refusal
 
-    app = plain_app(settings.broker_target)
-    app.conf.broker_transport_options = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
+    target = settings.broker_target
+    bounds = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
+    options = bounds if target.url.startswith(("redis", "sentinel")) else {}
     try:
-        with app.connection_for_read(connect_timeout=_BROKER_S) as connection:
+        with Connection(
+            target.url,
+            connect_timeout=_BROKER_S,
+            transport_options=options,
+            ssl=dict(target.tls) or False,
+        ) as connection:
             connection.ensure_connection(max_retries=0, timeout=_BROKER_S)
             return BrokerView(_length(connection, wake_queue(settings.workspace)))
     except Exception as error:  # whatever kind of broker it is, with errors of its own
@@ -157,8 +164,6 @@ def _ask_broker(settings: Settings) -> BrokerView:
         if known is not None:
             return BrokerView(0, str(known), known.todo)
         return BrokerView(0, f"unreachable: {type(error).__name__}: {error}")
-    finally:
-        app.close()
 
 
 def _length(connection: Any, queue: str) -> int:

@@ -40,6 +40,8 @@ SOURCE: Final = "onelane repair"
 TOGETHER: Final = 50
 """Checks that are under way at the same time."""
 _TRIES: Final = 4
+PAUSE_S: Final = 0.2
+"""Before the second try; each further one waits twice as long."""
 _CALL_S: Final = 20.0
 """How long one call may wait to be sent."""
 
@@ -88,7 +90,7 @@ def patient(intercom: Intercom, budget: RateBudget) -> Ask:
                 case op.Throttled(retry_in_s=wait_s):
                     await budget.throttled(wait_s)
                 case op.NotSent() | op.Unknown():
-                    await asyncio.sleep(0.2 * 2**attempt)
+                    await asyncio.sleep(PAUSE_S * 2**attempt)
                 case _:
                     break
         return reply

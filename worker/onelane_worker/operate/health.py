@@ -13,6 +13,7 @@ from typing import Any, Final
 from redis import RedisError, ResponseError
 
 from onelane.submission import WAKE_MAX
+from onelane.workspace import as_text
 from onelane_worker.operate import redis_requirements
 from onelane_worker.operate.finding import Finding, Level
 from onelane_worker.operate.open_workspace import OpenWorkspace, ms_of, scored
@@ -77,10 +78,12 @@ async def _configured(opened: OpenWorkspace) -> dict[str, str]:
     """What CONFIG GET tells; nothing on hosted servers, which forbid it."""
     found: dict[str, str] = {}
     for reply in await opened.ask([("CONFIG", "GET", name) for name in _CONFIGURED]):
-        if isinstance(reply, Mapping):
-            found |= reply
-        elif not isinstance(reply, ResponseError):
-            raise reply
+        if isinstance(reply, RedisError):
+            if not isinstance(reply, ResponseError):
+                raise reply
+            continue
+        words = [word for pair in reply.items() for word in pair] if isinstance(reply, Mapping) else reply
+        found |= dict(zip(map(as_text, words[::2]), map(as_text, words[1::2]), strict=True))
     return found
 
 
