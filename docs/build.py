@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from onelane_worker.breaker import Gate, says_something
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from onelane_worker.intercom.wire import to_reply
+from onelane_worker.engine.circuit_breaker import said_of_all
+from onelane_worker.intercom.responses import to_reply
 from onelane_worker.planner import operations as op
 from onelane_worker.planner import retry_policy as hd
 from onelane_worker.settings import Settings
@@ -122,7 +122,7 @@ def _treatment(told: list[Told]) -> tuple[str, str, str]:
     if any(isinstance(handling, hd.ProbeFirst) for *_, handling in told):
         return done, "–", "at once"
     counted = any(isinstance(handling, hd.TryAgain) for *_, handling in told)
-    failures = counted and any(says_something(call, reply, Gate()) for call, reply, _ in told)
+    failures = counted and any(said_of_all(reply) == "failed" for _, reply, _ in told)
     return done, "yes" if counted else "–", "several in a row" if failures else "–"
 
 

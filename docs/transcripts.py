@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from build import filled
+from onelane_worker.cli.processes import Child, Children
 
 from onelane import ContactQueue, Intent, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
 from onelane_sandbox.client import SandboxControl
 from onelane_sandbox.serve import RunningSandbox
 from onelane_worker.cli import stack
-from onelane_worker.cli.processes import Child, Children
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operating.md"

@@ -58,7 +58,7 @@ class CircuitBreaker:
 
     async def tell(self, lane: str, operation: op.Operation, reply: op.Reply, *, probe: bool = False) -> bool:
         """What this reply says of everybody's calls; returns whether the line is stopped now."""
-        word = _word(operation, reply)
+        word = said_of_all(reply)
         if word is None or (word == "ok" and not self.line.listens):
             return self.line.shut
         problem = getattr(reply, "problem", None)
@@ -130,7 +130,8 @@ def _log_line(view: BreakerView) -> None:
         log.info("the line runs again")
 
 
-def _word(operation: op.Operation, reply: op.Reply) -> Literal["ok", "failed", "refused"] | None:
+def said_of_all(reply: op.Reply) -> Literal["ok", "failed", "refused"] | None:
+    """What a reply says of everybody's calls; None: nothing."""
     match reply:
         case op.Stopped() | op.Forbidden():
             return "refused"
