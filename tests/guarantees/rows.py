@@ -16,7 +16,7 @@ _TURN, _ENDING, _PERFORMER = (
     "worker/onelane_worker/performer.py",
 )
 _RETURNING, _PAYLOADS = "worker/onelane_worker/returning.py", "worker/onelane_worker/payloads.py"
-_CORE = "worker/onelane_worker/core"
+_PLANNER = "worker/onelane_worker/planner"
 _WORKSPACE = "worker/onelane_worker/workspace.py"
 
 QUEUE = (
@@ -178,10 +178,10 @@ PERSON = (
                 (_SETTLE, "put_key(KEYS[9], ARGV[8], ARGV[9])", ""),
             ),
             broken(
-                "tests/core/test_journal.py::TestLeads::test_one_that_was_made_is_adopted_as_created",
+                "tests/unit/planner/test_journal.py::TestLeads::test_one_that_was_made_is_adopted_as_created",
                 "a create whose answer was lost is sent again as soon as a search shows nobody",
                 (
-                    f"{_CORE}/learning.py",
+                    f"{_PLANNER}/absorb.py",
                     "if unread or know.search_ms < pending.open_until_ms + know.settle_window_ms:",
                     "if unread:",
                 ),
@@ -192,11 +192,11 @@ PERSON = (
         "Nobody else's account",
         (
             broken(
-                "tests/core/test_scenarios.py::test_S17_two_accounts_share_an_address",
+                "tests/unit/planner/test_scenarios.py::test_S17_two_accounts_share_an_address",
                 "any user of the address will do",
                 (
-                    f"{_CORE}/choice.py",
-                    'separate = wish.mode.claims_identity and policy.other_external_id != "adopt"',
+                    f"{_PLANNER}/match.py",
+                    'separate = desired.mode.claims_identity and policy.other_external_id != "adopt"',
                     "separate = False",
                 ),
             ),
@@ -221,10 +221,10 @@ PERSON = (
         "No lost update",
         (
             broken(
-                "tests/core/test_compare.py::TestDiffers::test_R48_nothing_is_skipped_without_facts",
+                "tests/unit/planner/test_diff.py::TestDiffers::test_R48_nothing_is_skipped_without_facts",
                 "what is not known counts as equal",
                 (
-                    f"{_CORE}/compare.py",
+                    f"{_PLANNER}/diff.py",
                     "if facts is None or not _is_known(path, facts):\n        return True",
                     "if facts is None or not _is_known(path, facts):\n        return False",
                 ),
@@ -248,9 +248,9 @@ PERSON = (
                 "tests/turn/test_elsewhere.py::TestFromAfar::test_what_home_writes_is_no_secret_either",
                 "what is known of a contact that lives at another address is believed again",
                 (
-                    f"{_CORE}/knowledge.py",
-                    "return known if known.email == email else",
-                    "return known if True else",
+                    f"{_PLANNER}/knowledge.py",
+                    "return contact if contact.email == email else",
+                    "return contact if True else",
                 ),
             ),
         ),
@@ -259,10 +259,10 @@ PERSON = (
         "The newest picture of a source wins",
         (
             broken(
-                "tests/core/test_fold.py::TestVersions::test_R96_strictly_older_is_superseded",
+                "tests/unit/planner/test_fold.py::TestVersions::test_R96_strictly_older_is_superseded",
                 "an older version is applied after a newer one",
                 (
-                    f"{_CORE}/wish.py",
+                    f"{_PLANNER}/fold.py",
                     "return known.by if intent.version < known.number else None",
                     "return None",
                 ),
@@ -282,28 +282,23 @@ PERSON = (
         "Consent moves only by explicit word",
         (
             broken(
-                "tests/core/test_consent.py::TestFlag::test_R50_nobody_else_touches_it",
+                "tests/unit/planner/test_consent.py::TestFlag::test_R50_nobody_else_touches_it",
                 "a re-sync subscribes the person again",
                 (
-                    f"{_CORE}/wish.py",
+                    f"{_PLANNER}/fold.py",
                     "case NewsletterOptIn(lift_unsubscribe_all=True):",
                     "case NewsletterOptIn(lift_unsubscribe_all=True) | ContactSync():",
                 ),
-                (
-                    f"{_CORE}/wish.py",
-                    "opted_in = isinstance(intent, NewsletterOptIn)",
-                    "opted_in = isinstance(intent, NewsletterOptIn | ContactSync)",
-                ),
             ),
             broken(
-                "tests/core/test_fold.py::TestWords::test_R56_a_replayed_old_opt_in_is_superseded",
+                "tests/unit/planner/test_fold.py::TestWords::test_R56_a_replayed_old_opt_in_is_superseded",
                 "an old word overrules a newer one",
-                (f"{_CORE}/wish.py", "if c in known and word.at_ms < known[c].at_ms}", "if False}"),
+                (f"{_PLANNER}/fold.py", "if c in known and word.at_ms < known[c].at_ms}", "if False}"),
             ),
             broken(
-                "tests/core/test_scenarios.py::test_S28_an_opt_out_of_somebody_not_visible_is_remembered",
+                "tests/unit/planner/test_scenarios.py::test_S28_an_opt_out_of_somebody_not_visible_is_remembered",
                 "an opt-out of somebody who is not to be seen yet is forgotten",
-                (f"{_CORE}/desired.py", "if not w.opted_in and c not in wish.words}", "if False}"),
+                (f"{_PLANNER}/request_body.py", "if not w.opted_in and c not in desired.words}", "if False}"),
             ),
         ),
     ),
@@ -314,7 +309,7 @@ PERSON = (
                 "tests/turn/test_promises.py::TestAtOnce::test_a_newcomer_is_there_when_the_turn_ends",
                 "a newcomer waits until the index would show them",
                 (
-                    f"{_CORE}/state.py",
+                    f"{_PLANNER}/knowledge.py",
                     "epoch = [] if self.epoch_ms is None",
                     "epoch = [self.search_ms or 0] if self.epoch_ms is None",
                 ),
@@ -322,7 +317,7 @@ PERSON = (
             broken(
                 "tests/turn/test_turn.py::TestCalls::test_believed_no_op_costs_none",
                 "nothing is ever taken for unchanged",
-                (f"{_CORE}/compare.py", "if same(path, desired, fact):", "if False:"),
+                (f"{_PLANNER}/diff.py", "if same(path, desired, fact):", "if False:"),
             ),
         ),
     ),
@@ -358,18 +353,18 @@ PERSON = (
                 "tests/turn/test_erasure.py::TestWhoGoes::test_lead_and_user",
                 "only the first contact of the person is deleted",
                 (
-                    f"{_CORE}/erasing.py",
+                    f"{_PLANNER}/erasure.py",
                     "if _is_the_person(s, one)), None)",
-                    "if _is_the_person(s, one) and not s.know.deeds.written), None)",
+                    "if _is_the_person(s, one) and not s.know.log.written), None)",
                 ),
             ),
             broken(
                 "tests/turn/test_erasure.py::TestGone::test_merged_into_a_user_whom_the_index_hides",
                 "who cannot be found to be deleted counts as deleted",
                 (
-                    f"{_CORE}/learning.py",
-                    "return _gone_before(know, contact_id, reply.merged_into, sent_ms)",
-                    "return _deleted(know, contact_id, sent_ms)",
+                    f"{_PLANNER}/absorb.py",
+                    "op.Gone: absence.gone_before",
+                    "op.Gone: absence.deleted",
                 ),
             ),
             broken(
@@ -543,7 +538,11 @@ TROUBLE = (
                     "if failing ~= 'reads' and failing ~= sort then",
                     "if false then",
                 ),
-                (f"{_CORE}/handling.py", "else Denied(forbidden)", 'else GiveUp("forbidden", forbidden)'),
+                (
+                    f"{_PLANNER}/retry_policy.py",
+                    "else Denied(forbidden)",
+                    'else GiveUp("forbidden", forbidden)',
+                ),
             ),
             broken(
                 "tests/turn/test_forbidden.py::TestFirewall::test_nothing_is_dead_and_all_is_applied",
@@ -592,13 +591,13 @@ TROUBLE = (
             broken(
                 "tests/turn/test_epoch.py::TestActing::test_facts_from_before_are_not_believed",
                 "facts from before are used to skip writes",
-                (f"{_CORE}/knowledge.py", "max(now_ms - life_ms, epoch_ms or 0)", "now_ms - life_ms"),
+                (f"{_PLANNER}/knowledge.py", "max(now_ms - life_ms, epoch_ms or 0)", "now_ms - life_ms"),
             ),
             broken(
                 "tests/turn/test_epoch.py::TestActing::test_a_lead_is_not_created_on_a_first_miss",
                 "a search that shows nobody is proof enough",
                 (
-                    f"{_CORE}/state.py",
+                    f"{_PLANNER}/knowledge.py",
                     "epoch = [] if self.epoch_ms is None else [self.epoch_ms]",
                     "epoch: list[int] = []",
                 ),
@@ -611,12 +610,12 @@ TROUBLE = (
             broken(
                 "tests/turn/test_replay.py::test_what_was_written_since_is_left_out",
                 "a dead letter comes back with everything it had",
-                (f"{_CORE}/replaying.py", "if count >= number)", "if False)"),
+                (f"{_PLANNER}/replay.py", "if count >= number)", "if False)"),
             ),
             broken(
                 "tests/turn/test_replay.py::test_consent_that_was_taken_back_since_stays_so",
                 "a replayed opt-in counts as spoken now",
-                (f"{_CORE}/replaying.py", '    data.setdefault("occurred_at", at)\n', ""),
+                (f"{_PLANNER}/replay.py", '    data.setdefault("occurred_at", at)\n', ""),
             ),
             broken(
                 "tests/turn/test_erasure.py::TestDeadLetters::test_none_from_before_comes_back_behind_it",

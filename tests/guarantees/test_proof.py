@@ -9,8 +9,8 @@ import pytest
 from .proof import prove, run
 from .row import broken
 
-TEST = "tests/core/test_compare.py::TestDiffers::test_R48_nothing_is_skipped_without_facts"
-FILE, TEXT = "worker/onelane_worker/core/compare.py", "if facts is None or not _is_known(path, facts):"
+TEST = "tests/unit/planner/test_diff.py::TestDiffers::test_R48_nothing_is_skipped_without_facts"
+FILE, TEXT = "worker/onelane_worker/planner/diff.py", "if facts is None or not _is_known(path, facts):"
 
 
 @pytest.mark.parametrize(
