@@ -1,8 +1,8 @@
 """Playing intents: the planner against the sandbox's pure rules, in virtual time, without Redis or network.
 
 `World` is a small honest worker: it claims, folds, plans, records before each write, learns, settles or puts
-back, exactly in the terms of the core, and moves its clock to whatever comes next. What it leaves out is what
-the core has no part in: leases, queues, two workers at once. What is stored goes through JSON, as in Redis.
+back, exactly as the engine does, and moves its clock to whatever comes next. What it leaves out is what
+the planner has no part in: leases, queues, two workers at once. What is stored goes through JSON, as in Redis.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ class World:
             case hd.Absorb():
                 attempt.know = absorb(attempt.know, operation, reply, sent_ms)
                 return False
-            case hd.TryAgain(may_commit=may_commit, learn=digest):
+            case hd.TryAgain(may_commit=may_commit, absorb=digest):
                 if digest:
                     attempt.know = absorb(attempt.know, operation, reply, sent_ms)
                 delay_ms = COMMIT_MS if may_commit else BACKOFF_MS

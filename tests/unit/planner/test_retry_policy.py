@@ -69,7 +69,7 @@ def test_an_unknown_read_did_no_harm(operation: Any) -> None:
     [
         (CREATE, Absorb()),
         (UPDATE, TryAgain(p, may_commit=True)),
-        (UNARCHIVE, TryAgain(p, may_commit=True, learn=True)),
+        (UNARCHIVE, TryAgain(p, may_commit=True, absorb=True)),
         (op.Archive("c1"), TryAgain(p, may_commit=True)),
         (MERGE, TryAgain(p, may_commit=True)),
         (op.Delete("c1"), TryAgain(p, may_commit=True)),

@@ -360,7 +360,7 @@ class _LaneJob:
                 attempt.know = absorb(attempt.know, operation, performed.reply, performed.sent_ms)
                 return None
             case TryAgain():
-                if handling.learn:
+                if handling.absorb:
                     attempt.know = absorb(attempt.know, operation, performed.reply, performed.sent_ms)
                 return _Over(await self._try_again(attempt, handling))
             case WaitFor(retry_in_s=wait_s, problem=problem):

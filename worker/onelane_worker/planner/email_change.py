@@ -1,16 +1,16 @@
 """A change of address: the rules for the one kind of intent that concerns two addresses.
 
-It is planned in the lane of the old address while its gate holds that of the new one, so what both lanes
-believe is known. One search asks for both addresses.
+It is planned in the lane of the old address, and its grant holds the lane of the new one, too: the registry
+entries of both are known. One search asks for both addresses.
 
 | who moves (of the old address)       | at the new address   | next                                         |
 |--------------------------------------|----------------------|----------------------------------------------|
-| nobody                               | somebody             | unchanged: there already                     |
-| nobody                               | nobody               | a second look a settle window later, skipped |
-| nobody but one who answers 404       | any                  | the same, skipped `archived`                 |
-| user, lead                           | nobody               | write the address                            |
+| none                                 | a contact            | unchanged: there already                     |
+| none                                 | none                 | a second look a settle window later, skipped |
+| only one that answers 404            | any                  | the same, skipped `archived`                 |
+| user, lead                           | none                 | write the address                            |
 | user                                 | leads                | the same; leads of ours, if young, merged    |
-|                                      |                      | into it (R22); others stay, and are told     |
+|                                      |                      | into it (R22); others stay, and are reported |
 | lead                                 | one user             | the lead is merged into the user             |
 | user                                 | a user               | rejected `address_taken`                     |
 | lead                                 | leads, several users | rejected `address_taken`                     |
@@ -47,7 +47,7 @@ def plan(s: Situation) -> Step:
 
 
 def _who(s: Situation) -> tuple[Contact, ...]:
-    """Those who may be the person that moves, the likeliest first."""
+    """The contacts that may be the person who moves, the likeliest first."""
     named = s.desired.external_id
     if named is None:
         return s.choice.pool
@@ -55,13 +55,13 @@ def _who(s: Situation) -> tuple[Contact, ...]:
 
 
 def _holders(s: Situation) -> tuple[Contact, ...]:
-    """Who lives at the new address."""
+    """The contacts of the new address."""
     there = [k for k in s.know.contacts.values() if k.email == s.desired.new_email and k.lost_ms is None]
     return tuple(sorted(there, key=lambda contact: (contact.role == "lead", contact.age_key)))
 
 
 def _look(s: Situation) -> Step | None:
-    """Both addresses are searched, and every hit is read: nobody is moved or merged on the index' word."""
+    """Both addresses are searched, and every hit is read before it is moved or merged."""
     external_id, know = s.desired.external_id, s.know
     sure = any(contact.confirmed and contact.external_id == external_id for contact in s.choice.pool)
     if external_id is not None and not sure and external_id not in know.asked:
@@ -72,7 +72,7 @@ def _look(s: Situation) -> Step | None:
 
 
 def _absent(s: Situation) -> Step | None:
-    """Nobody moves: because they are there already, or are not to be seen yet (R31)."""
+    """No contact of the old address: it is at the new one already, or not visible yet (R31)."""
     who, named = _who(s), s.desired.external_id
     if who:
         users = sum(contact.role == "user" for contact in who)
@@ -118,7 +118,7 @@ def _write(s: Situation, who: Contact) -> Step:
 
 
 def _refused(s: Situation) -> Step | None:
-    """A 409: somebody holds the new address, or the external id."""
+    """A 409: another contact holds the new address, or the external id."""
     met = s.know.clash
     if met is None:
         return None
@@ -128,7 +128,7 @@ def _refused(s: Situation) -> Step | None:
 
 
 def _arrived(s: Situation) -> Step | None:
-    """It is done; what is left are leads of ours beside the user, at both addresses (R22)."""
+    """The contact has moved; leads of ours beside the user, at both addresses, are merged into it (R22)."""
     who = _moved(s.know, s.desired)
     if who is None:
         return None
@@ -146,14 +146,15 @@ def _ids(contacts: Iterable[Contact]) -> tuple[str, ...]:
     return tuple(contact.id for contact in contacts)
 
 
-# ── two lanes, one turn ───────────────────────────────────────────────────────────────────────────────────
+# ── two lanes, one grant ──────────────────────────────────────────────────────────────────────────────────
 
 
 def joined(
-    know: Knowledge, desired: DesiredState, beyond: RegistryEntry, policy: Policy, now_ms: int
+    know: Knowledge, desired: DesiredState, there_before: RegistryEntry, policy: Policy, now_ms: int
 ) -> Knowledge:
-    """What is known with what the lane of the new address believes. Who moved away from there may be here."""
-    there = _there(desired, beyond, policy, now_ms)
+    """What is known, with the registry entry of the new address. Contacts that moved from there to here
+    count."""
+    there = _there(desired, there_before, policy, now_ms)
     contacts = {k: contact for k, contact in there.contacts.items() if contact.email == desired.new_email}
     stones = {
         k: stone for k, stone in there.tombstones.items() if k not in know.contacts and stone.why != "moved"
@@ -161,12 +162,12 @@ def joined(
     return replace(know, contacts={**contacts, **know.contacts}, tombstones={**stones, **know.tombstones})
 
 
-def _there(desired: DesiredState, beyond: RegistryEntry, policy: Policy, now_ms: int) -> Knowledge:
-    return recall(desired.new_email or "", desired.external_id, beyond, None, policy, now_ms)
+def _there(desired: DesiredState, there_before: RegistryEntry, policy: Policy, now_ms: int) -> Knowledge:
+    return recall(desired.new_email or "", desired.external_id, there_before, None, policy, now_ms)
 
 
 def apart(know: Knowledge, new_email: str) -> Knowledge:
-    """What is known, without those who live at the new address: the change is not to be."""
+    """What is known, without the contacts of the new address: the change was rejected."""
     contacts = {k: contact for k, contact in know.contacts.items() if contact.email != new_email}
     return replace(know, contacts=contacts)
 
@@ -175,16 +176,18 @@ def here(
     know: Knowledge,
     desired: DesiredState,
     target: str | None,
-    beyond: RegistryEntry,
+    there_before: RegistryEntry,
     policy: Policy,
     now_ms: int,
 ) -> RegistryEntry:
-    """What the lane of the old address believes afterwards: `target` has moved, if anybody; others who are at
-    the new address are not its own."""
+    """The registry entry of the old address afterwards. `target`: the contact that has moved, if one has;
+    contacts of the new address are left out."""
     if target is not None:
         know = know.with_tombstone(target, Tombstone(why="moved", at_ms=now_ms))
     know = apart(know, desired.new_email or "")
-    stones = {k: s for k, s in know.tombstones.items() if k not in beyond.tombstones or s.why == "moved"}
+    stones = {
+        k: s for k, s in know.tombstones.items() if k not in there_before.tombstones or s.why == "moved"
+    }
     return record(ended(replace(know, tombstones=stones)), None, policy, now_ms)
 
 
@@ -192,12 +195,12 @@ def there(
     know: Knowledge,
     desired: DesiredState,
     target: str | None,
-    beyond: RegistryEntry,
+    there_before: RegistryEntry,
     policy: Policy,
     now_ms: int,
 ) -> RegistryEntry:
-    """What the lane of the new address believes afterwards."""
-    its = _there(desired, beyond, policy, now_ms)
+    """The registry entry of the new address afterwards."""
+    its = _there(desired, there_before, policy, now_ms)
     for contact_id, stone in know.tombstones.items():
         if contact_id in its.contacts:
             its = its.with_tombstone(contact_id, stone)

@@ -7,12 +7,12 @@
 | leads, and users without an external id      | deleted                                                     |
 | users with another external id               | other accounts: kept, unless `everyone`                     |
 | several users, no external id, not everyone  | rejected `ambiguous`: it cannot be undone                   |
-| archived ones that we know                   | deleted, like the others                                    |
-| a DELETE that finds nobody                   | perhaps merged into a user whom the index does not show     |
+| archived ones that are known                 | deleted, like the others                                    |
+| a DELETE that is answered by 404             | perhaps merged into a user that the index does not show     |
 |                                              | yet: a second look a settle window after it was lost        |
-| nobody                                       | a second look a settle window later, then it is so          |
+| no contact                                   | a second look a settle window later, then erased            |
 
-Nobody is deleted on the index' word: every hit is read first.
+Every search hit is read before it is deleted.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _ambiguous(s: Situation) -> Step | None:
 
 
 def _delete(s: Situation) -> Step | None:
-    contact = (*s.choice.pool, *s.choice.lost)
-    return next((op.Delete(one.id) for one in contact if _is_the_person(s, one)), None)
+    contacts = (*s.choice.pool, *s.choice.lost)
+    return next((op.Delete(one.id) for one in contacts if _is_the_person(s, one)), None)
 
 
 def _is_the_person(s: Situation, contact: Contact) -> bool:
@@ -65,8 +65,8 @@ def _is_the_person(s: Situation, contact: Contact) -> bool:
 
 
 def _second_look(s: Situation) -> Step | None:
-    """Nobody was there to be deleted, or somebody is gone and nobody says where to: the index may not show
-    yet who lives."""
+    """There was no contact to delete, or one is gone without a reason: the index may not show yet where the
+    person lives on."""
     gone_ms = s.know.gone_ms or 0
     since_ms = gone_ms if s.know.log.written else max(s.desired.accepted_ms, gone_ms)
     proven_ms = since_ms + s.policy.settle_window_ms
@@ -81,22 +81,22 @@ def _everyone(s: Situation) -> bool:
 
 
 def identities(desired: DesiredState, know: Knowledge) -> frozenset[str]:
-    """The external ids that were the person's: the one named, and those of whom was deleted."""
+    """The person's external ids: the one named, and those of the deleted contacts."""
     named = frozenset() if desired.external_id is None else frozenset({desired.external_id})
     return know.log.identities | named
 
 
 def gone(know: Knowledge) -> tuple[str, ...]:
-    """The contacts of the person, as far as they were known: no lane may remember them."""
+    """The known contacts of the person: no lane may remember them."""
     ends = ("deleted", "gone", "merged")
     return tuple(contact_id for contact_id, stone in know.tombstones.items() if stone.why in ends)
 
 
 def entry_after(know: Knowledge, policy: Policy, now_ms: int) -> RegistryEntry:
-    """What is kept: whom the index may go on showing, by id."""
+    """What is kept: tombstones of contacts that the index may go on showing."""
     return record(replace(ended(know), contacts={}), None, policy, now_ms)
 
 
 def outcome(verdict: Erased, know: Knowledge) -> Outcome:
-    """The receipt's end; it names nobody who is gone."""
+    """The outcome of an erasure; it does not name the deleted contacts."""
     return Outcome(result="erased", calls=know.log.calls, other_contacts=verdict.kept)

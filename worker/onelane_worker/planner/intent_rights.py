@@ -21,8 +21,8 @@ What a form may do to the fields of a user:
 | fill                | fill         | overwrite    | fill          |
 | keep                | keep         | overwrite    | keep          |
 
-"with ext": if the intent names an external id. Who revives is the default policy; it can be widened to all
-kinds or narrowed to none, but an opt-out never brings anybody back, and neither does a create-only intent.
+"with ext": if the intent names an external id. Which kinds revive is the default policy; it can be widened to
+all kinds or narrowed to none, but an opt-out never restores a contact, and neither does a create-only intent.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ AnyIntent = (
 
 
 class Mode(Struct, frozen=True):
-    """What an intent may do to the world. Intents fold only into others of the same mode."""
+    """What an intent may do. Intents fold only with others of the same mode."""
 
     creates: Role | None = None
-    """Role of the contact it makes when nobody is found; None: it may not create."""
+    """Role of the contact that it creates when none is found; None: it may not create."""
     create_only: bool = False
     """An existing contact is left alone: skipped `exists`."""
     becomes_user: bool = False
-    """A lead it meets is converted."""
+    """A lead becomes a user."""
     claims_identity: bool = False
     """It is an authority on who the person is: it writes its external id and its address."""
     revives: bool = False
-    """It may bring back an archived contact: the person acts (R21)."""
+    """It may restore an archived contact: the person acts (R21)."""
     finds_first: bool = True
     """Ask by external id before searching. A sign-up need not: its writes are guarded by 409s (R12)."""
     form: FormFields | None = None
@@ -83,7 +83,7 @@ class Mode(Struct, frozen=True):
     erases: bool = False
     """It deletes the person: planned by rules of its own, and alone."""
     checks: bool = False
-    """It only looks whether there are more of the person (`duplicate_check`), and alone."""
+    """It only looks for further contacts of the person (`duplicate_check`), and alone."""
     merges_all: bool = False
     """An operator asked for it: leads are merged whoever made them, whatever MERGE_LEADS says."""
 

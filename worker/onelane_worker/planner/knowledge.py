@@ -41,24 +41,24 @@ class Knowledge(Struct, frozen=True):
     external_id: str | None = None
     """The external id that the desired state names."""
     settle_window_ms: int = 600_000
-    """For this long the index may show what is no more, and hide what is."""
+    """For this long the index may show contacts that are gone, and hide contacts that exist."""
     epoch_ms: int | None = None
-    """When Redis last may have lost a moment: until a window later no miss proves anything."""
+    """When Redis last may have lost writes: until a settle window later a search miss proves nothing."""
     contacts: Mapping[str, Contact] = field(default_factory=dict)
     primary: str | None = None
-    """Whom the last desired ended with."""
+    """The contact that the last desired state ended with."""
     tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
     looked_ms: int | None = None
-    """When the address was last searched, in this turn or an earlier one."""
+    """When the address was last searched, in this attempt or an earlier one."""
     missed_ms: int | None = None
-    """First 409 of the head that named nobody."""
+    """First 409 of the head that named no contact."""
     unarchive_failures: Mapping[str, int] = field(default_factory=dict)
     journal: Journal | None = None
     log: AttemptLog = NOTHING_DONE
 
-    # ── learnt in this turn ──
+    # ── learnt in this attempt, and not stored ──
     search_ms: int | None = None
-    """When this turn's search was sent; nothing is searched twice in a turn."""
+    """When this attempt's search was sent; an attempt searches once."""
     asked: frozenset[str] = frozenset()
     """External ids that were asked for."""
     named: frozenset[str] = frozenset()
@@ -69,9 +69,9 @@ class Knowledge(Struct, frozen=True):
     doubt: Journal | None = None
     """The unknown create that the clash was an answer to: the holder may be ours (R71)."""
     put_back: str | None = None
-    """Whom we had brought back, and archived again: somebody else."""
+    """A contact that was unarchived, turned out to be another account, and was archived again."""
     dead_end: op.Problem | None = None
-    """The person cannot be brought back or made again."""
+    """The contact cannot be restored or created again."""
     unrestorable: Mapping[str, op.Problem] = field(default_factory=dict)
     attached: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Explicit subscription choices, by contact."""
@@ -81,8 +81,8 @@ class Knowledge(Struct, frozen=True):
 
     @property
     def gone_ms(self) -> int | None:
-        """Since when a search miss is no proof: the last time that a contact was found gone and nobody could
-        say where to. The Messenger may just have merged it into a user whom the index does not show yet."""
+        """Since when a search miss is no proof: the last time that a contact was found gone without a reason.
+        The Messenger may just have merged it into a user that the index does not show yet."""
         lost = [contact.lost_ms for contact in self.contacts.values() if contact.lost_ms is not None]
         gone = [stone.at_ms for stone in self.tombstones.values() if stone.why == "gone"]
         epoch = [] if self.epoch_ms is None else [self.epoch_ms]
@@ -93,7 +93,7 @@ class Knowledge(Struct, frozen=True):
         return any(stone.into == contact_id for stone in self.tombstones.values())
 
     def with_contact(self, contact: Contact) -> Knowledge:
-        """This contact is there: whatever a tombstone says, it lives."""
+        """This contact exists. If an answer has confirmed it, its tombstone goes."""
         tombstones = {
             k: stone for k, stone in self.tombstones.items() if k != contact.id or not contact.confirmed
         }
@@ -104,11 +104,11 @@ class Knowledge(Struct, frozen=True):
         return self.with_contact(replace(self.contacts[contact_id], **changes))
 
     def doubted(self, contact_id: str) -> Knowledge:
-        """Somebody else may have changed who this is (another lane wrote to it): read it before a write."""
+        """Another lane may have changed this contact: it is read before the next write."""
         return self.update_contact(contact_id, confirmed=False, facts=None)
 
     def with_tombstone(self, contact_id: str, stone: Tombstone) -> Knowledge:
-        """The contact is out of play. The first sighting of an unexplained end counts, not the last."""
+        """The contact is not used any more. Of several answers of one reason the first sets the time."""
         before = self.tombstones.get(contact_id)
         if before is not None and before.why == stone.why:
             stone = replace(stone, at_ms=before.at_ms)
@@ -116,11 +116,11 @@ class Knowledge(Struct, frozen=True):
         return replace(self, contacts=contacts, tombstones={**self.tombstones, contact_id: stone})
 
     def did(self, **log: Any) -> Knowledge:
-        """Something was done for the head."""
+        """With these changes of the attempt log."""
         return replace(self, log=replace(self.log, **log))
 
     def called(self) -> Knowledge:
-        """Intercom was asked for something."""
+        """One more call was made."""
         return self.did(calls=self.log.calls + 1)
 
     def wrote(self, contact_id: str) -> Knowledge:
@@ -142,9 +142,9 @@ def recall(
     now_ms: int,
     epoch_ms: int | None = None,
 ) -> Knowledge:
-    """What the registry still may say.
+    """What an attempt may use of the registry entry.
 
-    `epoch_ms`: when Redis last may have lost a moment, if it ever did.
+    `epoch_ms`: when Redis last may have lost writes; None: never.
     """
     life_ms = policy.registry_ttl_ms
     stale = {contact.id for contact in entry.contacts if _is_stale(contact, email, life_ms, now_ms)}
@@ -170,13 +170,12 @@ def recall(
 
 
 def ended(know: Knowledge) -> Knowledge:
-    """The head has ended, however it did: what was kept for it alone must not reach the next one."""
+    """The head has ended: what was kept for it alone must not reach the next one."""
     return replace(know, missed_ms=None, log=NOTHING_DONE)
 
 
 def record(know: Knowledge, primary: str | None, policy: Policy, now_ms: int) -> RegistryEntry:
-    """The entry to store. `primary`: whom the desired state ended with; None if it goes on, or ended with
-    nobody."""
+    """The entry to store. `primary`: the contact that the desired state ended with, if it ended with one."""
     if primary is not None:
         know = ended(_without_lost(know))
     primary = primary or know.primary
@@ -200,8 +199,8 @@ def elsewhere(entry: RegistryEntry, email: str) -> tuple[str, ...]:
 
 
 def _is_stale(contact: Contact, email: str, life_ms: int, now_ms: int) -> bool:
-    """R3: a lead's pointer ages from its resolution, so that a busy lane looks again now and then and finds a
-    user made elsewhere. So do pointers to contacts of other addresses, and to those that are lost."""
+    """R3: a lead's pointer ages from its resolution, so that a busy lane searches again now and then and
+    finds a user made by others. So do pointers to contacts of other addresses, and to those that are lost."""
     if contact.lost_ms is not None:
         return now_ms - contact.lost_ms > life_ms
     ages = contact.role == "lead" or contact.email != email
@@ -209,12 +208,12 @@ def _is_stale(contact: Contact, email: str, life_ms: int, now_ms: int) -> bool:
 
 
 def _doubted(contact: Contact) -> Contact:
-    """A lead of ours is not forgotten, only looked up again: it may have to be merged into a user (R22)."""
+    """A lead of ours is kept and looked up again: it may have to be merged into a user (R22)."""
     return replace(contact, confirmed=False, facts=None, lost_ms=None)
 
 
 def _at_home(contact: Contact, email: str) -> Contact:
-    """Who lives at another address is written to from there, and nobody tells us: a pointer, but no facts."""
+    """A contact of another address is written from that lane: here it is a pointer without facts."""
     return contact if contact.email == email else replace(contact, facts=None)
 
 
@@ -234,7 +233,7 @@ def _young_stones(stones: Mapping[str, Tombstone], life_ms: int, now_ms: int) ->
 
 
 def _without_lost(know: Knowledge) -> Knowledge:
-    """The person lives on in another contact: who answered 404 is not asked back any more."""
+    """The desired state holds for another contact: those that answered 404 are not unarchived any more."""
     for contact in tuple(know.contacts.values()):
         if contact.lost_ms is not None:
             know = know.with_tombstone(contact.id, Tombstone(why="gone", at_ms=contact.lost_ms))

@@ -1,4 +1,4 @@
-"""Whom to write to, when more than one contact could be meant (R4, R17, R20).
+"""Which contact to write to, when more than one could be meant (R4, R17, R20).
 
 Order: the user with the intent's external id, a user without one, other users, leads; among equals the
 oldest. An intent that claims an identity never takes a user of another external id for its own: at one

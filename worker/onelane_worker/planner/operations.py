@@ -1,7 +1,7 @@
-"""The language between planner and gateway: operations (what to ask Intercom) and replies (what it said).
+"""What planner and Intercom client exchange: operations (one call as data) and replies (its answer).
 
 An operation is one HTTP call as data; a reply is its answer sorted by what it means for us, not by status.
-Both are plain values: the planner never sees HTTP, the gateway never sees an intent.
+Both are plain values: the planner never sees HTTP, the client never sees an intent.
 
     operation   read:  Search FindByExternalId Read ListSubscriptions ListTypes Probe ListPage
                 write: Create Update Unarchive Archive Merge Delete Attach Detach

@@ -1,4 +1,4 @@
-"""What to tell the producers: one outcome for every intent of a desired state (R94)."""
+"""One outcome for every intent of a desired state (R94)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onelane_worker.planner.verdicts import Finish, Reject, Skip
 def outcomes(
     desired: DesiredState, know: Knowledge, verdict: Finish | Skip, policy: Policy
 ) -> tuple[tuple[str, Outcome], ...]:
-    """Intent id → outcome, in accepted order. The calls are told to the first: they were made once."""
+    """Intent id → outcome, in accepted order. The first one counts the calls: they were made once."""
     ids, first = desired.ids, desired.members[0].id
     if isinstance(verdict, Skip):
         return tuple((id_, _skipped(know, verdict, id_ == first)) for id_ in ids)

@@ -1,23 +1,23 @@
 """What to do next for one person: the decision tables, as a chain of rules.
 
 `plan(desired, know, memory, policy, now_ms)` looks at what is desired and what is known and returns one step:
-an operation to perform, or a verdict that ends the desired state or the attempt. The caller performs, lets
-`absorb` digest the reply, and asks again, until there is a verdict. Nothing here has a clock, randomness or
-I/O.
+an operation to perform, or a verdict that ends the desired state or the attempt. The caller performs it,
+passes the reply to `absorb`, and asks again, until there is a verdict. Nothing here has a clock, randomness
+or I/O.
 
-The rules stand in the order in which they must be asked; the first that has something to say decides:
+The rules stand in the order in which they are asked; the first that returns a step decides:
 
     loops        an attempt that meets "gone" a third time is put back
     dead end     the person cannot be brought back
     journal      a create whose result is unknown is settled before anything else is written
     outdated     a newer picture of the same source has been applied meanwhile
     types        the subscription types that an intent names must exist
-    clash        a 409 names the person, or somebody in the way
-    taken back   whom we brought back turns out to be somebody else
+    clash        a 409 names the person, or another account that is in the way
+    taken back   the contact that was unarchived turns out to be another account
     resolve      find out who the person is
-    lost         nobody is there but one who answered 404: archived, perhaps
-    absent       nobody is there: create, look again later, or skip
-    present      somebody is there: write what differs
+    lost         the only contact answers 404: perhaps it is archived
+    absent       no contact is visible: create, look again later, or skip
+    present      a contact is there: write what differs
     consent      subscription types, one by one
     strays       leads of ours beside the user are merged into it
 
@@ -68,7 +68,8 @@ def plan(desired: DesiredState, know: Knowledge, memory: ConsentMemory, policy: 
 
 
 def outdated(s: Situation) -> Step | None:
-    """R96: another address was faster with a newer version. What is in doubt has been cleared up by now."""
+    """R96: another address has applied a newer version. A create of unknown result is reconciled before
+    this."""
     return None if s.desired.outdated_by is None else Superseded(s.desired.ids[0], s.desired.outdated_by)
 
 
@@ -90,8 +91,8 @@ def types(s: Situation) -> Step | None:
 
 
 def resolve(s: Situation) -> Step | None:
-    """By the registry, else by external id, else by search. A hit of the search is read by id before the
-    first write (R16); whom Intercom itself pointed out is read without a search."""
+    """By the registry, else by external id, else by search. A search hit is read by id before the first write
+    (R16); a contact that Intercom itself has named is read without a search."""
     know, desired, targets = s.know, s.desired, s.choice.targets
     pointed_out = read_first(
         contact for contact in targets if contact.id in know.named or know.is_heir(contact.id)
@@ -114,24 +115,26 @@ def _is_user(targets: tuple[Contact, ...]) -> bool:
     return any(contact.confirmed and contact.role == "user" for contact in targets)
 
 
-# ── nobody (column A) ─────────────────────────────────────────────────────────────────────────────────────
+# ── no contact (column A) ─────────────────────────────────────────────────────────────────────────────────
 
 
 def lost(s: Situation) -> Step | None:
-    """A believed contact answered 404, and nobody else is there. Unarchiving is the only question that tells
-    archived from gone, and only the person's own act may ask it."""
+    """A known contact answered 404, and there is no other. Only an unarchive tells archived from gone, and it
+    is sent only if the person acts."""
     if s.choice.targets or s.choice.refused or not s.choice.lost or not s.desired.mode.revives:
         return None
     return revive(s, s.choice.lost[0].id)
 
 
 def absent(s: Situation) -> Step | None:
-    """Nobody is to be seen. Creating a user with an external id is guarded by a 409; any other create needs
-    a search that proves something (see `Knowledge.gone_ms`)."""
+    """No contact is visible. Creating a user with an external id is guarded by a 409; any other create needs
+    a search that proves that there is none (see `Knowledge.gone_ms`)."""
     if s.choice.targets:
         return None
     if s.know.log.created in {contact.id for contact in s.choice.pool}:
-        return Reject("external_id_not_stored")  # R26: made, and not as what it was to be; never made twice
+        return Reject(
+            "external_id_not_stored"
+        )  # R26: it was made without the external id; it is not made twice
     if s.choice.refused:
         return Reject("address_taken", other_contacts=tuple(contact.id for contact in s.choice.others))
     role = s.desired.mode.creates
@@ -141,7 +144,7 @@ def absent(s: Situation) -> Step | None:
         role = "user"  # R20: beside the other account, one of its own; a lead cannot hold the external id
     guarded = role == "user" and s.desired.external_id is not None
     if not guarded and s.choice.lost and not s.desired.mode.revives and s.policy.revive != "never":
-        return _second_look(s)  # whom support archived, no nightly sync makes anew
+        return _second_look(s)  # a sync does not create again what support has archived
     if not guarded and s.know.gone_ms is not None:
         proven_ms = s.know.gone_ms + s.policy.settle_window_ms
         if (s.know.search_ms or 0) < proven_ms:
@@ -150,16 +153,16 @@ def absent(s: Situation) -> Step | None:
 
 
 def _second_look(s: Situation) -> Step:
-    """R31: who is not to be seen may only not be visible yet. A search that started a settle window after
-    the intent was accepted shows everybody who was there by then. If an intent that creates waits behind,
-    there is nothing to wait for: that intent will make the person."""
+    """R31: the index may not show a new contact yet. A search that started a settle window after the intent
+    was accepted shows every contact that existed by then. If an intent that creates waits behind this one,
+    there is nothing to wait for: that intent will create the contact."""
     gone_ms, window_ms = s.know.gone_ms or 0, s.policy.settle_window_ms
     if s.desired.creator_waits or (s.know.search_ms or 0) >= max(s.desired.accepted_ms, gone_ms) + window_ms:
         return Skip("archived", s.choice.lost[0].id) if s.choice.lost else Skip("not_found")
     return Wait(max(s.desired.members[0].accepted_ms, gone_ms) + window_ms, "second_look")
 
 
-# ── somebody ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── a contact is there ────────────────────────────────────────────────────────────────────────────────────
 
 
 def present(s: Situation) -> Step | None:
@@ -199,7 +202,7 @@ def _choices(s: Situation, target: Contact) -> Step | None:
         return op.ListSubscriptions(target.id)
     for type_id, word in by_type:
         kind = s.know.types.get(type_id)
-        if kind is None:  # a remembered word on a type that is no more
+        if kind is None:  # the type of a remembered word was deleted
             continue
         explicit = word.opted_in == (kind == "opt_in")  # the other choice is the type's own default
         if explicit and type_id not in attached:
@@ -210,8 +213,8 @@ def _choices(s: Situation, target: Contact) -> Step | None:
 
 
 def strays(s: Situation) -> Step | None:
-    """R22: a lead beside the user is merged into it, if it is ours. Merging cannot be undone, so never where
-    the user was a guess, and never by an opt-out."""
+    """R22: a lead of ours beside the user is merged into it. Merging cannot be undone: it is not done where
+    the choice of the user was ambiguous, nor by an opt-out."""
     if s.target.role != "user" or s.choice.ambiguous or s.desired.mode.everyone:
         return None
     return merge_stray(s, s.choice.others, s.target)

@@ -1,4 +1,4 @@
-"""What must be cleared up before anything is written: lost answers, 409s, dead ends. Rules of the planner."""
+"""Rules for what must be known before anything is written: lost answers, 409s, dead ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loops(s: Situation) -> Step | None:
 
 
 def dead_end(s: Situation) -> Step | None:
-    """Deleted or blocked for good: a dead letter with the reason, and no storm of retries."""
+    """Deleted or blocked for good: a dead letter with the reason, without retries."""
     return None if s.know.dead_end is None else Reject("not_restorable", s.know.dead_end)
 
 
@@ -35,7 +35,8 @@ def dead_end(s: Situation) -> Step | None:
 def as_journal(
     desired: DesiredState, know: Knowledge, create: op.Create, sent_ms: int, commit_until_ms: int | None
 ) -> Journal:
-    """The journal of a create that is sent, or was and is not answered. Sent again it keeps its beginning."""
+    """The journal of a create that is sent, or was and is not answered. Sent again it keeps its first
+    `sent_ms`."""
     return Journal(
         intents=desired.ids,
         role=create.body["role"],
@@ -47,7 +48,8 @@ def as_journal(
 
 
 def journal(s: Situation) -> Step | None:
-    """Adopting is `absorb`'s part, and so is the end of the doubt; here is only where and when to look."""
+    """Where and when to look for the contact. `absorb` adopts it, and clears the journal when there is
+    none."""
     pending = s.know.journal
     if pending is None:
         return None
@@ -57,7 +59,7 @@ def journal(s: Situation) -> Step | None:
     if s.now_ms < pending.open_until_ms:
         return Wait(pending.open_until_ms, "reconciling")
     if pending.guarded and _may_repeat(s, pending):
-        # If the first one was done after all, a 409 says so; if not, this is the insert (R71, R43).
+        # If the first one was carried out after all, a 409 says so; if not, this is the insert (R71, R43).
         contact = s.choice.targets or s.choice.refused
         return None if contact else op.Create(create_body(s.desired, "user", s.memory))
     looked = min(max(pending.looks - 1, 0), len(LOOKS_S) - 1)  # the first wait was for the commit
@@ -66,7 +68,7 @@ def journal(s: Situation) -> Step | None:
 
 
 def _may_repeat(s: Situation, pending: Journal) -> bool:
-    """It is the same create that is desired now, and not with an old picture (R96)."""
+    """The same create is desired now, and its version is not outdated (R96)."""
     same = s.desired.external_id == pending.external_id and s.desired.mode.creates == "user"
     return same and s.desired.outdated_by is None
 
@@ -86,7 +88,7 @@ def _asked_for(s: Situation, pending: Journal) -> Step | None:
 
 
 def clash(s: Situation) -> Step | None:
-    """Somebody holds the details. Who it is, is read before anything is written to them."""
+    """Another contact holds the details. It is read before anything is written to it."""
     met = s.know.clash
     if met is None:
         return None
@@ -108,8 +110,8 @@ def clash(s: Situation) -> Step | None:
 
 
 def _is_the_person(s: Situation, met: Clash, holder: Contact) -> bool:
-    """Whom the 409 names is the person, unless it is a user with another external id (R20), or one in whose
-    way we came by moving an address (R64)."""
+    """The contact that the 409 names is the person, unless it is a user with another external id (R20), or it
+    only holds the address that was to be moved (R64)."""
     if s.desired.external_id is None or s.policy.other_external_id == "adopt":
         return True
     becoming = isinstance(met.operation, op.Create) or "role" in met.operation.body
@@ -117,7 +119,7 @@ def _is_the_person(s: Situation, met: Clash, holder: Contact) -> bool:
 
 
 def _elsewhere(s: Situation, met: Clash) -> Step | None:
-    """The 409 leads nowhere: ask in every other way, once, who holds the details."""
+    """The 409 does not help: look for the holder by external id and by search, once each."""
     if _found_elsewhere(s, met):
         return None
     if s.desired.external_id is not None and s.desired.external_id not in s.know.asked:
@@ -136,7 +138,8 @@ def _is_target(s: Situation, met: Clash) -> bool:
 
 
 def _nameless(s: Situation, met: Clash) -> Step | None:
-    """Nobody was named, and nobody is to be seen: the index may need its window to show who it was."""
+    """The 409 names no contact, and none is visible: the index may need a settle window to show the
+    holder."""
     if _found_elsewhere(s, met):
         return None
     shown_ms = (s.know.missed_ms or s.now_ms) + s.policy.settle_window_ms
@@ -146,8 +149,8 @@ def _nameless(s: Situation, met: Clash) -> Step | None:
 
 
 def revive(s: Situation, contact_id: str) -> Step:
-    """R21: only who acts as a person brings an archived contact back. That deleting a user can make
-    unarchiving fail with a bare 500, time and again, is recorded (January 2021)."""
+    """R21: only an intent in which the person acts restores an archived contact. Unarchiving a deleted user
+    can fail with a 500 every time. Evidence: recorded traffic, January 2021."""
     if not s.desired.mode.revives:
         return Skip("archived", contact_id)
     if s.know.unarchive_failures.get(contact_id, 0) >= MAX_UNARCHIVE_FAILURES:
@@ -157,7 +160,7 @@ def revive(s: Situation, contact_id: str) -> Step:
 
 
 def taken_back(s: Situation) -> Step | None:
-    """Whom we brought back has another external id than the intent claims: put back, and said so (R20)."""
+    """The contact that was unarchived has another external id than the intent: it is archived again (R20)."""
     if s.know.put_back is not None:
         return Reject("address_taken", other_contacts=(s.know.put_back,))
     revived = s.know.contacts.get(s.know.log.revived or "")

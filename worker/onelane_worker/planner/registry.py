@@ -1,6 +1,6 @@
 """What we know of a person: facts, the recently written registry, and the longer memory of consent.
 
-Laws this room keeps
+Laws
  * Facts come only from answers to writes and from reads by id; their age counts from when that request was
    *sent* and is never refreshed by being read (R1, R3).
  * A pointer (who) may outlive its facts (what): a crash or an unknown write leaves only the pointer (R2).
@@ -46,7 +46,7 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix seconds, Intercom's clock."""
     updated_at: int | None = None
     as_of_ms: int = 0
-    """When the request was sent, Redis clock; set by the turn."""
+    """When the request was sent, Redis clock; set by `absorb`."""
     source: Literal["written", "read"] = "read"
     acks: dict[str, Ack] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def age_key(self) -> tuple[float, str]:
         """Order among equals: oldest first, then the smallest id (R17). An unknown age counts as young, so
-        that learning it never takes a contact's place away."""
+        that a contact never loses its place when its age becomes known."""
         return (float("inf") if self.created_at is None else self.created_at, self.id)
 
 
@@ -93,11 +93,11 @@ class Tombstone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An id the index may go on showing although it must not be used."""
 
     why: Literal["gone", "merged", "deleted", "archived", "moved"]
-    """gone: 404, nobody said why · merged: into a contact we know · deleted · archived: by us, for good ·
-    moved: to another address, by us."""
+    """gone: 404 without a reason · merged: into a known contact · deleted, archived: by us, for good · moved:
+    to another address, by us."""
     into: str | None = None
     at_ms: int
-    """When we first learnt of it."""
+    """When the first answer said so."""
 
 
 class AttemptLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,12 +131,12 @@ class RegistryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When the address itself was last searched; an opt-out must reach every contact of it (R53)."""
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     clashed_ms: int | None = None
-    """First 409 of the head that named nobody: the holder must show up within a settle window."""
+    """First 409 of the head that named no contact: the index shows its holder within a settle window."""
     unarchive_failures: dict[str, int] = field(default_factory=dict)
     log: AttemptLog = NOTHING_DONE
 
     def without_facts(self) -> RegistryEntry:
-        """Who, but no longer what: after a hand-over that was not clean."""
+        """The contacts as pointers: after a holder that did not settle cleanly."""
         return replace(self, contacts=tuple(replace(k, facts=None) for k in self.contacts))
 
 
@@ -148,7 +148,7 @@ class ConsentWord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str
     """Intent id."""
     pending: bool = False
-    """Not carried out yet: nobody was visible to carry it out on."""
+    """Not carried out yet: no contact was visible."""
 
 
 class Version(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,7 +168,7 @@ class Burials(Struct, frozen=True, kw_only=True, omit_defaults=True):
     written: dict[str, int] = field(default_factory=dict)
     """Field path → burials before it was last written."""
     dropped: bool = False
-    """There were too many letters to keep them all."""
+    """There were too many dead letters to keep them all."""
 
 
 NO_BURIALS = Burials()

@@ -2,8 +2,8 @@
 
 A lane with dead letters remembers, in the person's memory, which field was written after which burial:
 burials are counted, a dead letter bears the number of its own, and a written field the number of burials
-before it. Only names of fields are kept, no values. What the replay leaves out is decided when its turn
-has come, under the lease: an intent may have waited before it that is newer than the dead letter.
+before it. Only names of fields are kept, no values. What the replay leaves out is decided
+when it is the head, under the lease: an intent may have waited before it that is newer than the dead letter.
 
 Consent needs no such record: the last word per channel, and when the person spoke it, is remembered
 anyway (R56), and a replayed intent goes on speaking of the moment when it was first accepted.
@@ -55,7 +55,7 @@ def ended(
 
 def _written(desired: DesiredState, log: AttemptLog, role: Role | None) -> set[str]:
     if role == "user" and desired.mode.form in ("fill", "keep"):
-        return set()  # it would have left alone what the dead letter writes, had that been in time
+        return set()  # in time, the dead letter would have filled these fields first
     paths = set(desired.fields)
     if log.created is not None:
         paths |= desired.insert_fields.keys()
@@ -77,7 +77,7 @@ def is_remembered(memory: ConsentMemory, intent_id: str) -> bool:
 
 
 def as_replayed(accepted: Accepted, first_ms: int, memory: ConsentMemory) -> Accepted:
-    """A replayed intent as it may be applied: without what others have written since, and no newer a word."""
+    """A replayed intent without what others have written since. Its consent keeps its first time."""
     gone = left_out(memory, accepted.id)
     at = datetime.fromtimestamp(first_ms / 1000, UTC)
     data = _data(accepted.intent)
@@ -89,7 +89,7 @@ def as_replayed(accepted: Accepted, first_ms: int, memory: ConsentMemory) -> Acc
 
 
 def as_new(accepted: Accepted, first_ms: int) -> Accepted:
-    """A replayed intent that is wanted whole: as if it were said now. Only the sign-up keeps its time."""
+    """A replayed intent that is applied whole, as if it were new. Only a sign-up keeps its time."""
     intent = accepted.intent
     data = _data(intent)
     if isinstance(intent, ProductSignUp) and intent.signed_up_at is None:

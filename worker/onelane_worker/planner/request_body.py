@@ -148,7 +148,7 @@ def due_words(
     desired: DesiredState, know: Knowledge, target: Contact, choice: Choice, memory: ConsentMemory
 ) -> dict[str, ConsentWord]:
     """Consent to carry out on this contact: the desired state's own words, and an opt-out remembered from
-    before, when the contact is new, back, or converted, or was not visible when the person spoke (R56)."""
+    before, when the contact is new, back, or converted, or was not visible when the person decided (R56)."""
     log = know.log
     fresh = target.id in (log.created, log.revived, log.converted) or converts(desired, target, choice)
     old = {c: w for c, w in _remembered_opt_outs(desired, memory).items() if fresh or w.pending}
@@ -156,7 +156,7 @@ def due_words(
 
 
 def pending_opt_outs(desired: DesiredState, memory: ConsentMemory) -> bool:
-    """An opt-out has not reached anybody yet: it is meant for every contact of the address (R53)."""
+    """An opt-out was not carried out on any contact yet: it is meant for all of the address (R53)."""
     return any(word.pending for word in _remembered_opt_outs(desired, memory).values())
 
 

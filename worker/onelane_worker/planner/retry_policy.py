@@ -1,13 +1,12 @@
-"""What the turn does about a reply: digest it, or break off, and how.
+"""What the engine does about a reply: absorb it and go on, or end the attempt, and how.
 
-The planner asks and `knowledge.learn` digests; a reply that answers no question (throttled, refused, lost …)
-ends the attempt instead. Which reply does what is one table:
+A reply that answers the question goes to `absorb`; any other (throttled, refused, lost …) ends the attempt:
 
-| reply      | on               | the turn                                                                |
+| reply      | on               | the engine                                                              |
 |------------|------------------|-------------------------------------------------------------------------|
-| an answer  | any              | Absorb: digest it and plan again                                         |
-| Unknown    | Create           | Absorb: the journal is pending now, the planner reconciles it            |
-| Unknown    | Unarchive        | TryAgain, after digesting it: the third failure means "it cannot be"    |
+| an answer  | any              | Absorb: plan again with what it teaches                                 |
+| Unknown    | Create           | Absorb: the journal is pending now, the planner reconciles it           |
+| Unknown    | Unarchive        | TryAgain after absorbing it: the third failure means that it cannot be  |
 | Unknown    | other writes     | TryAgain when it can no longer commit: all of them may be repeated      |
 | Unknown    | reads            | TryAgain                                                                |
 | NotSent    | any              | TryAgain: nothing was done. `late` is no attempt, WaitFor: Redis did    |
@@ -19,10 +18,10 @@ ends the attempt instead. Which reply does what is one table:
 |            |                  | does not have (`api_plan_restricted`) concerns this intent: GiveUp      |
 | Forbidden  | Probe            | StopTheLine                                                             |
 | Refused    | Create, Update   | Blame: some intent of the fold is wrong; one that is alone is rejected  |
-| Refused    | Merge            | Absorb: these two cannot be merged, and are reported                     |
+| Refused    | Merge            | Absorb: these two cannot be merged, and are reported                    |
 | Refused    | other            | GiveUp `refused`                                                        |
 | NoResource | Attach           | GiveUp `unknown_subscription_type`                                      |
-| NoResource | Detach           | Absorb: what does not exist is not attached                              |
+| NoResource | Detach           | Absorb: what does not exist is not attached                             |
 | Conflict   | subscriptions, … | GiveUp `refused`: only identities can clash                             |
 | NotRestor… | subscriptions, … | GiveUp `not_restorable`: the contact is blocked                         |
 """
@@ -45,9 +44,9 @@ class TryAgain(Struct, frozen=True):
 
     problem: op.Problem
     may_commit: bool
-    """The write may have been done, or be done still: keep its open write and drop the facts (R2)."""
-    learn: bool = False
-    """Digest the reply first: it is one of several that add up."""
+    """The write may have committed or may yet: keep its write-ahead record and drop the facts (R2)."""
+    absorb: bool = False
+    """Absorb the reply first: such failures are counted."""
 
 
 class WaitFor(Struct, frozen=True):
@@ -142,7 +141,7 @@ def _unknown(operation: op.Operation, problem: op.Problem) -> Handling:
         case op.Create():
             return Absorb()
         case op.Unarchive():
-            return TryAgain(problem, may_commit=True, learn=True)
+            return TryAgain(problem, may_commit=True, absorb=True)
         case _:
             return TryAgain(problem, may_commit=op.is_write(operation))
 

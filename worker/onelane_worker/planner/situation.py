@@ -31,12 +31,12 @@ class Situation:
 
     @cached_property
     def choice(self) -> Choice:
-        """Whom the desired state is about, as far as that is known."""
+        """The contacts that the desired state is about, as far as they are known."""
         return choose(self.desired, self.know, self.policy)
 
     @property
     def target(self) -> Contact:
-        """The one to write to before all others."""
+        """The contact to write to first."""
         return self.choice.targets[0]
 
     @cached_property
@@ -46,7 +46,7 @@ class Situation:
         return self.choice.targets + (self.choice.others if everyone else ())
 
     def search(self) -> op.Search:
-        """Who has this address, or the external id?"""
+        """A search for the addresses and the external id."""
         return op.Search(self.desired.spellings, self.desired.external_id)
 
 
@@ -54,12 +54,12 @@ Rule = Callable[[Situation], Step | None]
 
 
 def read_first(contacts: Iterable[Contact]) -> op.Read | None:
-    """Read the first of these that only the index, or a message of Intercom's, has shown so far."""
+    """Read the first of these that is not confirmed by an answer yet."""
     return next((op.Read(contact.id) for contact in contacts if not contact.confirmed), None)
 
 
 def merge_stray(s: Situation, others: Iterable[Contact], user: Contact) -> op.Merge | op.Read | None:
-    """R22: the first of these leads that is to be merged into the user; read before, as any first write."""
+    """R22: merge the first of these leads that is to be merged into the user; read it before."""
     merges = "all" if s.desired.mode.merges_all else s.policy.merge_leads
     if merges == "off":
         return None
@@ -71,7 +71,7 @@ def merge_stray(s: Situation, others: Iterable[Contact], user: Contact) -> op.Me
 
 
 def _is_ours(s: Situation, lead: Contact, user: Contact) -> bool:
-    """We made it just now, or when the index could not show us the user yet."""
+    """Onelane made it just now, or when the index could not show the user yet."""
     made_ms = lead.made_ms
     if made_ms is None and lead.created_at is not None and s.desired.made == lead.id:
         made_ms = lead.created_at * 1000

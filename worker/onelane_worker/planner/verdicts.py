@@ -25,7 +25,7 @@ class Skip(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """The person is gone."""
+    """The person is erased."""
 
     kept: tuple[str, ...]
     """Contacts of other accounts at the address."""
@@ -39,7 +39,7 @@ class Wait(Struct, frozen=True):
 
 
 class Retry(Struct, frozen=True):
-    """Something passing is in the way: back off and count the attempt."""
+    """The obstacle may pass: back off and count the attempt."""
 
     why: str
 
