@@ -1,8 +1,8 @@
 """Playing intents: the planner against the sandbox's pure rules, in virtual time, without Redis or network.
 
-`World` is a small honest worker: it claims, folds, plans, records before each write, learns, settles or puts
-back, exactly as the engine does, and moves its clock to whatever comes next. What it leaves out is what
-the planner has no part in: leases, queues, two workers at once. What is stored goes through JSON, as in Redis.
+`World` is a small honest worker: it claims, folds, plans, records before each write, absorbs, settles or puts
+back, exactly as the engine does, and moves its clock to whatever comes next. It leaves out leases, queues,
+and two workers at once. What is stored goes through JSON, as in Redis.
 """
 
 from __future__ import annotations
