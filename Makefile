@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.dev-stamp
-SLOW := acceptance cli chaos guarantees packaging simulation
+SLOW := acceptance chaos guarantees packaging simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -55,7 +55,7 @@ guarantees: $(DEV_STAMP) ## Every promise broken on purpose, and its test notici
 	$(BIN)/python -m pytest tests/guarantees
 
 acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
-	$(BIN)/python -m pytest tests/acceptance tests/cli
+	$(BIN)/python -m pytest tests/acceptance
 
 chaos: $(DEV_STAMP) ## 20 kills over 5,000 intents on real processes; some minutes
 	$(BIN)/python -m tests.chaos
