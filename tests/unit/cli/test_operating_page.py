@@ -13,7 +13,7 @@ import typer
 
 from onelane_worker.cli.main import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
 README = (ROOT / "README.md").read_text()
 TRANSCRIPTS = re.findall(r"<!-- ([\w-]+) -->\n```console\n(.*?)\n```\n<!-- /\1 -->", PAGE, re.DOTALL)

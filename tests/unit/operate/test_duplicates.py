@@ -192,8 +192,10 @@ FOUND = Finding(group("l1", "l2", "u"), "mergeable", "u", (facts("l1"), facts("l
 @pytest.mark.parametrize(
     ("outcome", "stopped", "verdict"),
     [
-        (Outcome(result="updated", merged=("l1", "l2")), False, "merged"),
-        (Outcome(result="updated", merged=("l1",)), False, "refused"),
+        (Outcome(result="updated", contact_id="u", merged=("l1", "l2")), False, "merged"),
+        (Outcome(result="updated", contact_id="u", merged=("l1",), other_contacts=("l2",)), False, "refused"),
+        (Outcome(result="unchanged", contact_id="u", merged=("l1",)), False, "merged"),  # an answer was lost
+        (Outcome(result="skipped", reason="not_found"), False, "single"),
         (Outcome(result="skipped", reason="later"), False, "unanswered"),
         (Outcome(result="skipped", reason="later", merged=("l1",)), True, "stopped"),
         (None, False, "waiting"),

@@ -198,4 +198,7 @@ def judged(found: Finding, outcome: Outcome | None, *, stopped: bool) -> Finding
     done = replace(found, merged=outcome.merged)
     if outcome.reason == "later":  # it could not be made, and does not hold up its lane
         return replace(done, verdict="stopped" if stopped else "unanswered")
-    return replace(done, verdict="merged" if found.leads <= {*outcome.merged} else "refused")
+    if outcome.contact_id is None:  # nobody has the address any more
+        return replace(done, verdict="single")
+    left = found.leads.intersection(outcome.other_contacts)
+    return replace(done, verdict="refused" if left else "merged")
