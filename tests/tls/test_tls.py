@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from onelane_worker.services import make_redis
 from redis import Redis
 
 from onelane import AsyncContactQueue, BadSetting, ContactQueue, LeadCapture, QueueSettings
 from onelane.tls import target
 from onelane.wakeup import Waker
 from onelane_worker.cli.doctor import _ask_broker
-from onelane_worker.services import make_redis
 from onelane_worker.settings import Settings
 
 from .front import TlsFront

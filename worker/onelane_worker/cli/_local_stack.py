@@ -254,7 +254,7 @@ def stop_on_signals(stack: LocalStack) -> Iterator[None]:
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def environment(inherited: Mapping[str, str] = os.environ, **settings: object) -> dict[str, str]:
+def environment(inherited: Mapping[str, str] = os.environ, /, **settings: object) -> dict[str, str]:
     """An environment with these settings of Onelane and no others: `LEASE_S=2` is ONELANE_LEASE_S."""
     rest = {name: value for name, value in inherited.items() if not name.startswith("ONELANE_")}
     return rest | {f"ONELANE_{name}": str(value) for name, value in settings.items()}

@@ -151,7 +151,7 @@ def _ask_broker(settings: Settings) -> BrokerView:
     bounds = {"socket_timeout": _BROKER_S, "socket_connect_timeout": _BROKER_S}
     options = bounds if target.url.startswith(("redis", "sentinel")) else {}
     try:
-        with Connection(
+        with Connection(  # type: ignore[no-untyped-call]
             target.url,
             connect_timeout=_BROKER_S,
             transport_options=options,
