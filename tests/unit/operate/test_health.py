@@ -125,7 +125,7 @@ def test_stranded_lanes_and_a_backstop_that_was_needed() -> None:
     lane = StandingLane("a", Standing("stranded", 1), 1, "i", 1, 0, False, None, None)
     stranded, blocked, _ = health.of_lanes(survey(1, lanes=(lane,), backstops=2), 1_000)
     assert (stranded.level, stranded.says[:10]) == ("bad", "1 stranded")
-    assert (blocked.name, blocked.level, blocked.says[:9]) == ("blocked", "warn", "2 blocked")
+    assert (blocked.name, blocked.level, "by the timer 2 times" in blocked.says) == ("blocked", "ok", True)
 
 
 def test_wake_ups_under_way() -> None:

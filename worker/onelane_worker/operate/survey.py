@@ -65,7 +65,7 @@ class Survey:
     wakes: int
     """Wake-up messages under way."""
     backstops: int
-    """Blocked lanes that no event made ready, but the timer. It should never grow."""
+    """How often a blocked lane was made ready by the timer, and not by the event that it waits for."""
 
     @property
     def by_why(self) -> Mapping[Why, int]:

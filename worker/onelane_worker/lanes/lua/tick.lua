@@ -93,10 +93,18 @@ local function end_lease(lane, token, until_ms)
   return true
 end
 
+-- A blocked lane that no event made ready. The first in line for an external id looks when the lock ends by itself.
+local function count_backstop(lane, waits)
+  local ext = string.match(waits, '^x:(.*)$')
+  if ext and redis.call('ZRANGE', key('wait', ext), 0, 0)[1] == lane then return end
+  redis.call('HINCRBY', COUNTERS, 'backstops', 1)
+end
+
 local still = stands_still(line)
 local function move(lane)
-  local l = redis.call('HMGET', key('lane', lane), 'token', 'until')
+  local l = redis.call('HMGET', key('lane', lane), 'token', 'until', 'waits')
   if l[1] and not end_lease(lane, l[1], tonumber(l[2])) or not l[1] and still then return 0 end
+  if l[3] then count_backstop(lane, l[3]) end
   make_ready(lane)
   return 1
 end
