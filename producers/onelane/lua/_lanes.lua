@@ -31,6 +31,13 @@ local READY = {
 
 local function text(number) return string.format('%.0f', number) end
 
+-- Some fields of a hash by their names; false: not there.
+local function fields(hash, ...)
+  local values, found = redis.call('HMGET', hash, ...), {}
+  for n, name in ipairs({ ... }) do found[name] = values[n] end
+  return found
+end
+
 -- The arguments behind the last one that was taken.
 local taken = 1
 local function take()
@@ -135,13 +142,10 @@ local function wake_first_waiter(ext)
   end
 end
 
--- The external ids that an intent has to have locked.
-local function exts_of(id)
-  local named = redis.call('HMGET', key('intent', id), 'ext', 'ext2')
-  local exts = {}
-  for i = 1, 2 do
-    if named[i] and named[i] ~= exts[1] then exts[#exts + 1] = named[i] end
-  end
+-- The external ids that an intent has to have locked, by its fields ext and ext2.
+local function exts_of(intent)
+  local exts = { intent.ext or nil }
+  if intent.ext2 and intent.ext2 ~= intent.ext then exts[#exts + 1] = intent.ext2 end
   return exts
 end
 

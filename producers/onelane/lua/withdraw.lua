@@ -7,19 +7,19 @@
 --          Each of its two lanes is placed if its head is another one now, else only its class is set.
 
 local id = ARGV[2]
-local i = redis.call('HMGET', key('intent', id), 'lane', 'burials')
-local lane = i[1]
+local intent = fields(key('intent', id), 'lane', 'burials', 'ext', 'ext2')
+local lane = intent.lane
 local position = lane and redis.call('LPOS', key('queue', lane), id)
 if not position then return { 'gone' } end
 
 local served = tonumber(redis.call('HGET', key('lane', lane), 'served') or '0')
-if position < served or i[2] then return { 'busy' } end
+if position < served or intent.burials then return { 'busy' } end
 
 go(lane, id, 'done', ARGV[3], ARGV[5])
 forget_payload(id, ARGV[4])
 left(lane, position == 0)
 if position == 0 then
-  for _, ext in ipairs(exts_of(id)) do
+  for _, ext in ipairs(exts_of(intent)) do
     if redis.call('ZREM', key('wait', ext), lane) == 1 then wake_first_waiter(ext) end
   end
 end

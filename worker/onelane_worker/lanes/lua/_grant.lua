@@ -101,14 +101,11 @@ end
 
 -- The lane gives back the external ids that it holds, but for those in `kept` (a line of digests).
 local function give_back(lane, kept)
-  local held = words_of(redis.call('HGET', key('lane', lane), 'exts'))
-  if #held == 0 then return end
-  if kept == '' then
-    redis.call('HDEL', key('lane', lane), 'exts')
-  else
-    redis.call('HSET', key('lane', lane), 'exts', kept)
-  end
-  for _, ext in ipairs(held) do
+  local hash = key('lane', lane)
+  local held = redis.call('HGET', hash, 'exts')
+  if not held then return end
+  if kept == '' then redis.call('HDEL', hash, 'exts') end
+  for _, ext in ipairs(words_of(held)) do
     if not string.find(kept, ext, 1, true) and redis.call('HGET', key('ext', ext), 'lane') == lane then
       redis.call('HDEL', key('ext', ext), 'lane', 'until')
       wake_waiter(ext)
@@ -145,9 +142,9 @@ end
 -- ── what a grant tells ──
 
 -- What others did to the contacts that a lane knows: {contact, ms, …} of outdated facts, and of moves away.
-local function marks_of(lane)
+local function marks_of(lane, about)
   local outdated, moved = {}, {}
-  for _, contact in ipairs(words_of(redis.call('HGET', key('lane', lane), 'about'))) do
+  for _, contact in ipairs(words_of(about)) do
     local c = redis.call('HMGET', key('contact', contact), 'writer', 'wrote', 'others', 'home', 'moved')
     local at = tonumber((c[1] == lane and c[3] or c[1] ~= lane and c[2]) or '0')
     if c[5] and c[4] ~= lane then
@@ -172,10 +169,11 @@ end
 
 local function target_told(lane)
   if not lane then return {} end
-  local outdated, moved = marks_of(lane)
+  local l = fields(key('lane', lane), 'about', 'dirty')
+  local outdated, moved = marks_of(lane, l.about)
   return {
     lane, redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '',
-    redis.call('HEXISTS', key('lane', lane), 'dirty') == 1 and '0' or '1', outdated, moved,
+    l.dirty and '0' or '1', outdated, moved,
   }
 end
 
@@ -184,10 +182,9 @@ end
 --  {contact, ms of what outdated it, …}, {contact, ms when it moved away, …}, of a change
 --  {lane, registry, consent, usable, outdated, moved}}; '' is nothing
 local function grant(lane)
-  local l = redis.call('HMGET', key('lane', lane),
-    'token', 'fence', 'usable', 'open', 'commit', 'journal', 'batch', 'exts')
+  local l = fields(key('lane', lane), 'token', 'fence', 'usable', 'open', 'commit', 'journal', 'batch', 'exts', 'about')
   local intents, error, target = {}, '', nil
-  for n, id in ipairs(redis.call('LRANGE', key('queue', lane), 0, tonumber(l[7]) - 1)) do
+  for n, id in ipairs(redis.call('LRANGE', key('queue', lane), 0, tonumber(l.batch) - 1)) do
     local i = redis.call('HMGET', key('intent', id), 'payload', 'at', 'attempts', 'kills', 'again', 'whole', 'burials',
       'bulk', 'error', 'target')
     if n == 1 then error, target = i[9] or '', i[10] end
@@ -195,10 +192,10 @@ local function grant(lane)
     do intents[#intents + 1] = word end
   end
   local locks = {}
-  for n, ext in ipairs(words_of(l[8])) do locks[n] = lock_told(ext) end
-  local outdated, moved = marks_of(lane)
+  for n, ext in ipairs(words_of(l.exts)) do locks[n] = lock_told(ext) end
+  local outdated, moved = marks_of(lane, l.about)
   return {
-    lane, l[1], l[2], text(now), l[3] or '0', l[4] or '', l[5] or '', l[6] or '',
+    lane, l.token, l.fence, text(now), l.usable or '0', l.open or '', l.commit or '', l.journal or '',
     redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '', error,
     intents, locks, outdated, moved, target_told(target),
   }
@@ -215,10 +212,10 @@ end
 local function release(lane) redis.call('HDEL', key('lane', lane), 'token', 'until', 'batch', 'seen', 'usable') end
 
 -- How many intents from the head on may be worked on together. What folds of them is the planner's to say.
-local function batch_size(queue, kills, target)
-  if kills >= SUSPECT_ALONE or target then return 1 end
+local function batch_size(lane, head, waiting)
+  if waiting == 1 or tonumber(head.kills or '0') >= SUSPECT_ALONE or head.target then return 1 end
   local bytes = 0
-  local ids = redis.call('LRANGE', queue, 0, settings.fold_max - 1)
+  local ids = redis.call('LRANGE', key('queue', lane), 0, settings.fold_max - 1)
   for n, id in ipairs(ids) do
     if change_of(id) then return n - 1 end
     local i = redis.call('HMGET', key('intent', id), 'schema', 'payload')
@@ -243,22 +240,20 @@ end
 
 -- What the head has to wait for: {newer}, {ext, digest, when its lock ends}, {lane, name}; nil: nothing.
 local function obstacle(lane, head)
-  local i = redis.call('HMGET', key('intent', head), 'schema', 'target')
-  if tonumber(i[1] or '1') > settings.schema then return { 'newer' } end
+  if tonumber(head.schema or '1') > settings.schema then return { 'newer' } end
   for _, ext in ipairs(exts_of(head)) do
     local ends = held_until(ext, lane)
     if ends then return { 'ext', ext, ends } end
   end
-  if i[2] and redis.call('LINDEX', key('queue', i[2]), 0) ~= '~' .. head then return { 'lane', i[2] } end
+  local target = head.target
+  if target and redis.call('LINDEX', key('queue', target), 0) ~= '~' .. head.id then return { 'lane', target } end
 end
 
--- The lane is not granted: whoever waited behind it for an external id may go on.
-local function step_aside(lane, head)
+-- The lane is not granted: whoever waited behind it for one of these external ids may go on.
+local function step_aside(lane, exts)
   release(lane)
   give_back(lane, '')
-  if head and not change_of(head) then
-    for _, ext in ipairs(exts_of(head)) do wake_waiter(ext) end
-  end
+  for _, ext in ipairs(exts) do wake_waiter(ext) end
 end
 
 local function wait_for(lane, what)
@@ -271,54 +266,58 @@ local function wait_for(lane, what)
   end
 end
 
--- The lease begins (`token`), or goes on (nil) with the next batch.
-local function begin_batch(lane, head, token)
-  local hash, queue, record = key('lane', lane), key('queue', lane), key('intent', head)
-  local l = redis.call('HMGET', hash, 'fence', 'dirty', 'served')
-  local i = redis.call('HMGET', record, 'kills', 'target')
-  local exts = exts_of(head)
-  give_back(lane, table.concat(exts, ' '))
+local function take_locks(lane, exts)
+  local line = table.concat(exts, ' ')
+  give_back(lane, line)
+  if #exts == 0 then return end
   for _, ext in ipairs(exts) do lock(ext, lane) end
-  if #exts > 0 then redis.call('HSET', hash, 'exts', table.concat(exts, ' ')) end
+  redis.call('HSET', key('lane', lane), 'exts', line)
+end
+
+-- The lease begins (`token`), or goes on (nil) with the next batch.
+local function begin_batch(lane, l, head, token)
+  local hash, record, waiting = key('lane', lane), key('intent', head.id), redis.call('LLEN', key('queue', lane))
+  local batch, ends = batch_size(lane, head, waiting), text(now + settings.lease_ms)
+  local stored = { 'dirty', '1', 'batch', text(batch), 'seen', text(waiting), 'until', ends,
+    'served', text(math.max(tonumber(l.served or '0'), batch)) }
+  local function store(name, value) stored[#stored + 1], stored[#stored + 2] = name, value end
   if token then
-    local fence = text(math.max(tonumber(l[1] or '0') + 1, now_us))
-    redis.call('HSET', hash, 'token', token, 'fence', fence, 'usable', l[2] and '0' or '1')
-  elseif l[2] then
-    redis.call('HSET', hash, 'usable', '0')
+    store('token', token)
+    store('fence', text(math.max(tonumber(l.fence or '0') + 1, now_us)))
   end
-  local batch = batch_size(queue, tonumber(i[1] or '0'), i[2])
-  redis.call('HSET', hash, 'dirty', '1', 'batch', text(batch), 'seen', redis.call('LLEN', queue),
-    'served', text(math.max(tonumber(l[3] or '0'), batch)))
-  redis.call('HDEL', hash, 'yields')
-  redis.call('PERSIST', hash)
-  redis.call('HINCRBY', record, 'attempts', 1)
-  redis.call('HSET', record, 'state', 'working')
-  redis.call('HDEL', record, 'next')
-  lease(lane)
+  if token or l.dirty then store('usable', l.dirty and '0' or '1') end
+  take_locks(lane, exts_of(head))
+  redis.call('HSET', hash, unpack(stored))
+  redis.call('ZADD', DUE, ends, lane)
+  if l.yields then redis.call('HDEL', hash, 'yields') end
+  redis.call('HSET', record, 'attempts', text(tonumber(head.attempts or '0') + 1), 'state', 'working')
+  if head.next then redis.call('HDEL', record, 'next') end
 end
 
 -- Grant a lane that was taken out of the ready sets (to `token`), or that its holder goes on with (nil); or park it
 -- where it belongs. Returns whether it was granted.
 local function offer(lane, token)
-  local l = redis.call('HMGET', key('lane', lane), 'commit', 'check_at')
-  local head = redis.call('LINDEX', key('queue', lane), 0)
-  if not head and token and tonumber(l[2] or math.huge) <= now then head = begin_check(lane) end
-  if not head or change_of(head) then
-    step_aside(lane, head)
+  local l = fields(key('lane', lane), 'commit', 'check_at', 'fence', 'dirty', 'served', 'yields')
+  local id = redis.call('LINDEX', key('queue', lane), 0)
+  if not id and token and tonumber(l.check_at or math.huge) <= now then id = begin_check(lane) end
+  if not id or change_of(id) then
+    step_aside(lane, {})
     place(lane)
     return false
   end
-  if token and tonumber(l[1] or '0') > now then
-    park(lane, tonumber(l[1]))
+  if token and tonumber(l.commit or '0') > now then
+    park(lane, tonumber(l.commit))
     return false
   end
+  local head = fields(key('intent', id), 'schema', 'kills', 'target', 'ext', 'ext2', 'attempts', 'next')
+  head.id = id
   local what = obstacle(lane, head)
   if what then
-    step_aside(lane, head)
+    step_aside(lane, exts_of(head))
     wait_for(lane, what)
     return false
   end
-  begin_batch(lane, head, token)
+  begin_batch(lane, l, head, token)
   return true
 end
 
