@@ -24,7 +24,7 @@ found = [str(folder) for version in VERSIONS for folder in sorted(kept.glob(f"{v
 os.environ["PATH"] = os.pathsep.join([*found, os.environ["PATH"]])
 
 # What needs no stack of processes, and the plugin's fixtures: they bring a real worker.
-FAST = [f"tests/{name}" for name in ("core", "lanes", "sandbox", "unit")]
+FAST = [f"tests/{name}" for name in ("sandbox", "unit")]
 PLUGIN = "tests/acceptance/test_13_pytest_plugin.py"
 # A version that waits for ever says where, and fails.
 STUCK = ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]
