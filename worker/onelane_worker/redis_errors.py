@@ -51,6 +51,8 @@ _REFUSALS = {
         Refusal("MAXCLIENTS", "has too many connections", "Raise its maxclients, or close others."),
     )
 }
+_LASTING = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+"""These stand until a person corrects something."""
 _CODE = re.compile(rf"(?:^|[\s-])({'|'.join(_REFUSALS)})\b")
 _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.OutOfMemoryError, "OOM"),
@@ -85,9 +87,10 @@ def said(error: BaseException) -> str:
 
 def may_pass(error: BaseException) -> bool:
     """Whether it can work a moment later: there was no answer, or a refusal that is known to end."""
-    return refusal(error) is not None or isinstance(
-        error, exceptions.ConnectionError | exceptions.TimeoutError
-    )
+    known = refusal(error)
+    if known is not None:
+        return known.code not in _LASTING
+    return isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
 
 
 def _code(error: BaseException) -> str | None:

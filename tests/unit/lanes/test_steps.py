@@ -12,7 +12,6 @@ from onelane_worker.lanes.store import finish
 from onelane_worker.lanes.types import (
     KEEP,
     Check,
-    ContactWrite,
     Ended,
     Fenced,
     Grant,
@@ -128,7 +127,7 @@ def test_facts_are_outdated_by_writes_from_other_lanes(world: World) -> None:
     world.put("b")
     world.wait(5)
     writer = world.grant()
-    world.checkpoint(writer, contact=ContactWrite("c", None))
+    world.checkpoint(writer, contacts=("c",))
     world.settle(writer, registry=StoredEntry("{2}", ("c",), ("c",)))
     for lane in "ab":
         world.put(lane)
@@ -138,7 +137,7 @@ def test_facts_are_outdated_by_writes_from_other_lanes(world: World) -> None:
     assert told["b"].outdated == {}  # its own write
     assert told["a"].moved == {}
     world.wait(10)
-    world.checkpoint(told["a"], contact=ContactWrite("c", None))
+    world.checkpoint(told["a"], contacts=("c",))
     for grant in told.values():
         world.postpone(grant, 0)
     told = {grant.lane: grant for grant in world.grants()}

@@ -71,8 +71,7 @@ def serve_flower(args: tuple[str, ...]) -> int:
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 4096):  # not through sys.stdin: its lock, held at the end of the process, would abort it
-        continue
+    sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -16,7 +16,7 @@ from onelane.workspace import Workspace
 from onelane_worker.engine.lease import Lease
 from onelane_worker.engine.rate_budget import RateBudget
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lanes.types import ContactWrite, Part, StoredEntry
+from onelane_worker.lanes.types import Part, StoredEntry
 from onelane_worker.planner import operations as op
 
 TYPES_LIFE_S = 3600
@@ -67,7 +67,8 @@ class WriteRecord:
     """Pointers of all contacts that are known, the one that is written to among them."""
     journal: Part
     """The journal of a create; None for other writes."""
-    contact: ContactWrite | None = None
+    contacts: tuple[str, ...] = ()
+    """Digests of those that it changes and that live at another address."""
     external_id: str | None = None
     """Digest of a further external id that must be locked."""
 
@@ -154,7 +155,7 @@ class Executor:
                 open_write=open_write,
                 journal=record.journal,
                 registry=record.entry,
-                contact=record.contact,
+                contacts=record.contacts,
                 external_id=record.external_id,
             )
             if answer.word != "ok":

@@ -41,7 +41,7 @@ from onelane_worker.engine.settle import Attempt, Endings, target_of
 from onelane_worker.engine.shutdown import Shutdown
 from onelane_worker.engine.timeline import Made, Observer
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lanes.types import ContactWrite, Grant, LaneError, More, Part, Settled
+from onelane_worker.lanes.types import Grant, LaneError, More, Part, Settled
 from onelane_worker.planner import email_change
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.absorb import absorb
@@ -330,16 +330,13 @@ class _LaneJob:
         journal: Part = None
         if isinstance(operation, op.Create):
             journal = journal_json(as_journal(desired, know, operation, self._lease.now_ms(), None))
-        contact: ContactWrite | None = None
-        for away in external_ids.written_elsewhere(know, operation, desired.new_email):
-            contact = ContactWrite(
-                workspace.contact(away.id), workspace.lane(away.email) if away.email else None
-            )
+        away = external_ids.written_elsewhere(know, operation, desired.new_email)
+        contacts = tuple(workspace.contact(contact.id) for contact in away)
         further = None
         if desired.mode.moves:
             further = external_ids.further(know, operation, self._lease.grant.locks, workspace)
         entry = self._end.pointers(know.called())  # also if nobody lives to hear the answer
-        return WriteRecord(desired.ids, entry, journal, contact, further)
+        return WriteRecord(desired.ids, entry, journal, contacts, further)
 
     async def _stops_the_line(self, operation: op.Operation, reply: op.Reply) -> bool:
         """Tell the breaker, if the reply says something about everybody's calls; is it open now?"""

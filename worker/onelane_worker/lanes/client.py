@@ -10,12 +10,10 @@ does not want to wait cancels. Errors that time does not heal are raised.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from onelane.workspace import Command
 from onelane_worker.lanes.store import Script, Word
+from onelane_worker.redis_errors import may_pass
 
 FLIGHTS: Final = 2
 """Pipelines under way at most, each on a connection of its own."""
@@ -35,22 +34,6 @@ LONGEST_PAUSE_S: Final = 1.0
 
 Waiting = Callable[[RedisError | None], None]
 """Is told why calls wait, when the first one begins to, and None when none waits any more."""
-
-_PASSING: Final = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.ReadOnlyError,
-    exceptions.OutOfMemoryError,
-    exceptions.MasterDownError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-)
-_LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-"""These are ConnectionErrors to redis-py."""
-_REFUSED_FOR_NOW: Final = re.compile(
-    r"(?:^|[\s-])(?:OOM|READONLY|UNBLOCKED|NOREPLICAS|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
-)
-"""Code words of a reply that redis-py has no class for, or that stand within a script's error."""
 
 
 class LaneClient:
@@ -100,7 +83,7 @@ class LaneClient:
         try:
             return await send()
         except RedisError as error:
-            if not heals(error):
+            if not may_pass(error):
                 raise
             return await self._again(send, error)
 
@@ -116,7 +99,7 @@ class LaneClient:
                 try:
                     return await send()
                 except RedisError as error:
-                    if not heals(error):
+                    if not may_pass(error):
                         raise
         finally:
             self._waiters -= 1
@@ -199,13 +182,6 @@ class _Call:
     def fail(self, error: Exception) -> None:
         if not self.replies.done():
             self.replies.set_exception(error)
-
-
-def heals(error: RedisError) -> bool:
-    """Whether the call may succeed later: there was no answer, or a refusal that ends."""
-    if isinstance(error, _LASTING):
-        return False
-    return isinstance(error, _PASSING) or _REFUSED_FOR_NOW.search(str(error)) is not None
 
 
 def socket_options(url: str, timeout_s: float) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from onelane_worker.lanes.types import (
     Check,
     Checkpointed,
     Claimed,
-    ContactWrite,
     Ended,
     ExtNote,
     Keep,
@@ -141,12 +140,12 @@ class LaneStore:
         open_write: str,
         journal: Part = KEEP,
         registry: RegistryPart = KEEP,
-        contact: ContactWrite | None = None,
+        contacts: Sequence[str] = (),
         external_id: str | None = None,
     ) -> Checkpointed:
-        """Record a write before it is sent. `external_id`: digest of a further one to lock."""
-        written = contact.digest if contact else ""
-        args = (open_write, _part(journal), *_entry(registry), written, external_id or "")
+        """Record a write before it is sent. `contacts`: digests of those that it changes and that live at
+        another address. `external_id`: digest of a further one to lock."""
+        args = (open_write, _part(journal), *_entry(registry), " ".join(contacts), external_id or "")
         return answers.checkpointed(await self._step("checkpoint", step, *args))
 
     async def clear(self, step: Step, journal: Part) -> Checkpointed:

@@ -258,15 +258,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class ContactWrite:
-    """A write to a contact that lives at another address than the lane's."""
-
-    digest: str
-    home: str | None
-    """The lane of the address that it has, if known."""
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """The answer of a checkpoint."""
 

@@ -170,8 +170,7 @@ def of_broker(view: BrokerView) -> Finding:
     """Reachable, and how long is its queue?"""
     if view.problem:
         return Finding("broker", "bad", view.problem, view.todo)
-    noun = "wake-up" if view.waiting == 1 else "wake-ups"
-    return Finding("broker", "ok", f"{view.waiting:,} {noun} in its queue")
+    return Finding("broker", "ok", f"{view.waiting:,} wake-up(s) in its queue")
 
 
 def of_failover(service: Service, settings: Settings) -> Finding:
