@@ -163,7 +163,7 @@ class Laws:
         for ext, line in self.dump.of("wait").items():
             lanes = [lane for lane, _ in line]
             holder = self.dump.all.get(f"ext:{ext}", {}).get("lane")
-            asleep = [lane for lane in lanes if self.lanes[lane].get("waits") == f"x:{ext}"]
+            asleep = [lane for lane in lanes if self.lanes.get(lane, {}).get("waits") == f"x:{ext}"]
             if holder is None and asleep:
                 listed = set(self._listed())
                 assert any(lane in listed for lane in lanes), f"{ext} is free, and {asleep} wait for it"

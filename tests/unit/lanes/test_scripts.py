@@ -47,7 +47,7 @@ def test_every_script_that_is_there_is_used_and_shared_parts_come_first() -> Non
     text = script("claim", SETTINGS).text
     order = [
         text.index(start)
-        for start in ("-- _clock:", "-- _lanes:", "local settings", "-- _grant:", "-- claim:")
+        for start in ("_clock:", "_lanes:", "settings = {", "_gate:", "_grant:", "_step:", "-- claim:")
     ]
     assert order == sorted(order)
     assert "-- _grant:" not in script("submit", SETTINGS).text

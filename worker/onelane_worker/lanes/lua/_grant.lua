@@ -1,10 +1,7 @@
--- _grant: how a lane is granted, kept and released. The loader puts this file, behind _clock, _lanes and the table
--- `settings` (LaneSettings), in front of every script of the worker.
+-- _grant: how a lane is granted, or why not; and how external ids are locked. The loader puts this file, behind _gate,
+-- in front of every script of the worker.
 
 local SUSPECT_ALONE = 2  -- a head with this many kills is granted alone, and is its engine's only suspect
-local LEVEL = 0.02  -- of the calls that Intercom allows in ten seconds: how many the bucket holds …
-local REFILL = 0.93  -- … and how many flow into it in ten seconds
-local BUCKET_TTL_MS = 60000
 local KEPT_EXT_MS = math.max(settings.version_ttl_ms, settings.max_hold_ms + settings.commit_ms)
 local CHECK_KIND, CHECK_SCHEMA = 'settle_check', '2'
 
@@ -17,64 +14,6 @@ end
 local function is_leased(lane, fence)
   local l = redis.call('HMGET', key('lane', lane), 'token', 'fence', 'until')
   return l[1] and l[2] == fence and tonumber(l[3]) > now
-end
-
--- ── may anything be granted: epoch, breakers, rate budget ──
-
-local epoch_ms, hold_until  -- since when this server is on record; 0: nothing can have been lost
-
--- Another server than the one on record, or none, begins an epoch.
-local function look_at_server()
-  local known = redis.call('HMGET', prefix .. 'epoch', 'server', 'since', 'resumed')
-  local here = server()
-  if known[1] ~= here then
-    local kept = settings.durable == 1 or (not known[1] and settings.new_redis == 1)
-    known = { here, kept and '0' or text(now), false }
-    redis.call('HSET', prefix .. 'epoch', 'server', here, 'since', known[2])
-    redis.call('HDEL', prefix .. 'epoch', 'resumed')
-  end
-  epoch_ms = tonumber(known[2])
-  hold_until = (epoch_ms == 0 or known[3]) and 0 or epoch_ms + settings.failover_hold_ms
-end
-
-local function in_hold() return now < hold_until end
-
--- closed | streak | half | open | paused
-local function breaker_state(name)
-  local b = redis.call('HMGET', prefix .. name, 'state', 'streak')
-  return b[1] or b[2] and 'streak' or 'closed'
-end
-
-local function bulk_state()
-  return settings.bulk_rejections == 0 and 'closed' or breaker_state('breaker:bulk')
-end
-
-local function stands_still(state) return state == 'open' or state == 'paused' or in_hold() end
-
-local bucket = { most = math.max(1, LEVEL * settings.requests_per_10s) }
-bucket.per_ms = REFILL * settings.requests_per_10s / 10000
-
-local function load_bucket()
-  local b = redis.call('HMGET', prefix .. 'bucket', 'level', 'at', 'until')
-  local level, at = tonumber(b[1] or bucket.most), tonumber(b[2] or now)
-  bucket.level = math.min(bucket.most, level + math.max(0, now - at) * bucket.per_ms)
-  bucket.muted_until = tonumber(b[3] or '0')
-end
-
-local function store_bucket()
-  redis.call('HSET', prefix .. 'bucket', 'level', string.format('%.6f', bucket.level), 'at', text(now))
-  redis.call('PEXPIRE', prefix .. 'bucket', text(math.max(BUCKET_TTL_MS, bucket.muted_until - now + 1)))
-end
-
--- Calls that can be had now.
-local function calls_left() return now < bucket.muted_until and 0 or math.floor(bucket.level) end
-
--- What is left is kept for interactive intents. `spoken_for`: calls that are as good as taken.
-local function is_low(spoken_for) return bucket.level - spoken_for <= bucket.most / 2 end
-
--- How long until the bucket holds so many, ms.
-local function wait_for_calls(level)
-  return math.max(bucket.muted_until - now, (level - bucket.level) / bucket.per_ms, 0) + 1
 end
 
 -- ── external ids ──
@@ -319,117 +258,5 @@ local function offer(lane, token)
   end
   begin_batch(lane, l, head, token)
   return true
-end
-
--- ── steps under a lease: ARGV[2] lane, ARGV[3] token, ARGV[4] fence, ARGV[5] number of the step ──
-
-local function owns(lane)
-  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
-  return l[1] == ARGV[3] and l[2] == ARGV[4]
-end
-
-local function any_ready() return redis.call('EXISTS', READY.interactive, READY.bulk, READY.suspect) > 0 and 1 or 0 end
-
--- The answer of a step, from the words that are remembered of it. A grant is told to the owner only.
-local function told(words)
-  if words[1] == 'more' then
-    if not owns(ARGV[2]) then return { 'left', 0, any_ready() } end
-    return { 'more', tonumber(words[2]), any_ready(), grant(ARGV[2]) }
-  end
-  if words[1] == 'left' then return { 'left', 0, any_ready() } end
-  if words[1] == 'ok' then words[#words + 1] = any_ready() end
-  return words
-end
-
--- nil: this step is to be done. Else its answer: it was done before, or is overtaken, or the lane is not the caller's.
-local function answered()
-  local l = redis.call('HMGET', key('lane', ARGV[2]), 'stepfence', 'step', 'answer')
-  if l[1] == ARGV[4] then
-    if l[2] == ARGV[5] then return told(words_of(l[3])) end
-    if tonumber(ARGV[5]) < tonumber(l[2]) then return { 'stale' } end
-  end
-  if not owns(ARGV[2]) then return { 'fenced' } end
-end
-
-local function answer(...)
-  local words = { ... }
-  redis.call('HSET', key('lane', ARGV[2]), 'stepfence', ARGV[4], 'step', ARGV[5], 'answer', table.concat(words, ' '))
-  return told(words)
-end
-
--- May the lease go on with the next batch? `in_hand`: calls that the engine has; '' if it does not want more.
-local function may_go_on(lane, in_hand)
-  if in_hand == '' then return false end
-  look_at_server()
-  local head = redis.call('LINDEX', key('queue', lane), 0)
-  if not head or change_of(head) or now >= tonumber(ARGV[4]) / 1000 + settings.max_hold_ms then return false end
-  local state, class = breaker_state('breaker'), class_of(lane)
-  if class == 'suspect' or stands_still(state) or state == 'half' then return false end
-  load_bucket()
-  if class == 'bulk' and (is_low(0) or bulk_state() == 'open') then return false end
-  return tonumber(in_hand) > 0 or calls_left() > 0
-end
-
--- Intents have ended: the same lease goes on, or the lane is released. Returns the words of the answer.
-local function go_on(lane, in_hand)
-  if may_go_on(lane, in_hand) then
-    if not offer(lane, nil) then return 'left' end
-    if tonumber(in_hand) > 0 then return 'more', '0' end
-    bucket.level = bucket.level - 1
-    store_bucket()
-    return 'more', '1'
-  end
-  release(lane)
-  give_back(lane, '')
-  place(lane)
-  return 'left'
-end
-
--- ── what a step stores; a part is `keep`, `clear` or JSON ──
-
-local function put_field(hash, name, part)
-  if part == 'clear' then
-    redis.call('HDEL', hash, name)
-  elseif part ~= 'keep' then
-    redis.call('HSET', hash, name, part)
-  end
-end
-
-local function put_key(name, part, ttl_ms)
-  if part == 'clear' then
-    redis.call('DEL', name)
-  elseif part ~= 'keep' then
-    redis.call('SET', name, part, 'PX', text(ttl_ms))
-  end
-end
-
--- The lane knows a contact that lives at another address: an erasure of it must find this lane.
-local function note_known(lane, contact)
-  redis.call('HSET', key('contact', contact), 'at:' .. lane, text(now))
-  live(key('contact', contact), settings.registry_ttl_ms + settings.commit_ms)
-end
-
--- `about`: the contacts in the entry; `elsewhere`: those that live at another address (lines of digests).
-local function put_registry(lane, part, about, elsewhere)
-  if part == 'keep' then return end
-  put_key(key('registry', lane), part, settings.registry_ttl_ms)
-  put_field(key('lane', lane), 'about', about == '' and 'clear' or about)
-  for _, contact in ipairs(words_of(elsewhere)) do note_known(lane, contact) end
-end
-
-local function put_consent(lane, part) put_key(key('consent', lane), part, settings.consent_ttl_ms) end
-
-local function put_timeline(lane, events)
-  if #events == 0 then return end
-  local timeline = key('timeline', lane)
-  redis.call('RPUSH', timeline, unpack(events))
-  redis.call('LTRIM', timeline, -settings.timeline_max, -1)
-  redis.call('PEXPIRE', timeline, text(settings.status_ttl_ms))
-end
-
--- The head, or the next behind it, has ended.
-local function serve(lane, id, state, outcome)
-  go(lane, id, state, outcome, text(settings.dedupe_ttl_ms))
-  count(lane, 'served', -1)
 end
 
