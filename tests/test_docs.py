@@ -48,6 +48,15 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_glossary_stays_short_and_has_each_word_once() -> None:
+    rows = re.findall(
+        r"^\| ([a-z][^|]*?) \| [A-Z0-9]", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE
+    )
+    words = [word for row in rows for word in row.split(", ")]
+    assert len(words) == len(set(words))
+    assert 40 < len(words) <= 60
+
+
 def test_guarantees_name_tests_that_exist() -> None:
     named = re.findall(r"`(tests/[\w/.]+)(?:::\w+)*`", (ROOT / "docs" / "guarantees.md").read_text())
     assert named

@@ -92,7 +92,7 @@ def test_dead_letters_that_are_kept_for_ever_are_told_of(
 
 def test_a_pause_is_no_fault_and_strands_nobody(at_work: Onelane, hand: Hand) -> None:
     at_work("enqueue", "lead-capture", "--email", EMAIL)
-    hand.postpone(EMAIL, "parked", {"class": "paused"})
+    hand.postpone(EMAIL, "parked", {"class": "server_error"})
     hand.late(EMAIL, 120_000)
     at_work("pause", "--reason", "a test")
 

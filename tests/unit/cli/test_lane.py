@@ -99,8 +99,6 @@ def test_a_lane_whose_worker_died(onelane: Onelane, intent: str, hand: Hand, val
         ("retrying", REFUSED, f"refused 400 parameter_invalid: [{MASKED}] is odd; again in "),
         ("parked", {"class": "unauthorized", "http_status": 401}, "unauthorized 401; again in "),
         ("parked", {"class": "unreadable"}, "unreadable; again in "),
-        ("parked", {"class": "bulk_stopped"}, "waits until bulk intents are served again"),
-        ("parked", {"class": "open"}, "waits until the circuit breaker closes; looked at again in "),
         ("reconciling", {"class": "reconciling"}, "the index may not show everybody yet; again in "),
         (
             "reconciling",
@@ -124,8 +122,6 @@ def test_why_it_waits(
     [
         ({"class": "second_look"}, "nobody was found, which proves nothing yet; a second look follows"),
         ({"class": "reconciling"}, "the index may not show everybody yet"),
-        ({"class": "open", "message": "the line is stopped"}, "the line is stopped"),
-        ({"class": "paused", "message": "the line is stopped"}, "the line is paused"),
         ({"class": "unauthorized", "http_status": 401, "code": "unauthorized"}, "unauthorized 401"),
         (REFUSED, f"refused 400 parameter_invalid: [{MASKED}] is odd"),
     ],

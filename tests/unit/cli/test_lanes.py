@@ -138,13 +138,13 @@ def test_a_stranded_lane_is_named(onelane: Onelane, hand: Hand) -> None:
 @pytest.mark.parametrize("stopped", ["paused", "open"])
 def test_while_nothing_is_served_nobody_is_stranded(stopped: str, onelane: Onelane, hand: Hand) -> None:
     enqueue(onelane)
-    hand.postpone(EMAIL, "parked", {"class": "open"})
+    hand.postpone(EMAIL, "parked", {"class": "server_error"})
     hand.late(EMAIL, 180_000)
     hand.redis.hset(KEYS.key("breaker"), mapping={"state": stopped, "next": 1, "problem": "{}"})
 
     lane = first(onelane)
 
-    assert lane["state"] == "parked"
+    assert lane["state"] == "due"
     assert "nothing is served until" in lane["why"]
 
 
@@ -219,11 +219,8 @@ def test_the_failover_hold_is_told_with_its_end(onelane: Onelane, valkey: Redis)
     assert onelane("lanes", "--json").json["hold_until_ms"] is None
 
 
-def test_where_redis_is_durable_there_is_no_hold(
-    onelane: Onelane, valkey: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    valkey.hset(KEYS.key("epoch"), mapping={"server": "s", "since": round(time.time() * 1000)})
-    monkeypatch.setenv("ONELANE_REDIS_DURABLE", "true")
+def test_a_server_that_can_have_lost_nothing_holds_up_nobody(onelane: Onelane, valkey: Redis) -> None:
+    valkey.hset(KEYS.key("epoch"), mapping={"server": "s", "since": 0})
     assert onelane("lanes", "--json").json["hold_until_ms"] is None
 
 

@@ -33,9 +33,10 @@ def every_command(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def words_of(line: str) -> list[str]:
-    """What follows `onelane`: without the prompt, an environment before it, a pipe behind it."""
+    """What follows `onelane`: without the prompt, an environment before it, a pipe or a file behind it."""
     words = shlex.split(line.removeprefix("$ "))
-    words = words[: words.index("|")] if "|" in words else words
+    for end in "|>":
+        words = words[: words.index(end)] if end in words else words
     return words[words.index("onelane") + 1 :]
 
 

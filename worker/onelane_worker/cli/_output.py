@@ -297,8 +297,6 @@ def outcome_words(outcome: Outcome) -> str:
 
 
 _NO_ERROR: Final = {
-    "open": "the line is stopped",
-    "paused": "the line is paused",
     "reconciling": "the index may not show everybody yet",
     "second_look": "nobody was found, which proves nothing yet; a second look follows",
 }

@@ -9,8 +9,6 @@ from onelane_worker.cli import _output as output
 if TYPE_CHECKING:
     from onelane_worker.operate.lane_view import Standing
 
-_STOPPED = {"open": "waits until the circuit breaker closes", "paused": "waits until `onelane resume`"}
-
 
 def words(
     stands: Standing, error: dict[str, Any], now_ms: int, *, stopped: str = "", reconciling: bool = False
@@ -40,10 +38,6 @@ def words(
             return f"its head needs a newer worker; looked at again {until}"
         case "stranded":
             return f"due for {until.removesuffix(' ago')}, and nobody came: is a worker running?"
-        case "parked" if error.get("class") in _STOPPED:
-            return stopped or f"{_STOPPED[error['class']]}; looked at again {until}"
-        case "parked" if error.get("class") == "bulk_stopped":
-            return "waits until bulk intents are served again"
     said = output.error_words(error) if error else ""
     said = "whether its create took effect is not known yet" if reconciling else said
     again = f"; again {until}" if stands.until_ms is not None and stands.until_ms > now_ms else ""

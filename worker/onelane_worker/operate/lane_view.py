@@ -200,7 +200,7 @@ def standing(
         return Standing("blocked_by_external_id" if by_id else "blocked_by_lane")
     if due_ms is not None and due_ms > now_ms:
         return Standing(cast(Why, state) if state in _PUT_BACK else "newer", due_ms)
-    return Standing("parked" if stopped else "due", due_ms)
+    return Standing("due", due_ms)
 
 
 async def with_blockers(
