@@ -7,11 +7,12 @@ to look at. Their lengths are exact; of a long one, only both ends are looked at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from onelane.keys import READY_CLASSES
+from onelane.workspace import Command
 from onelane_worker.operate.lane_view import (
     LANE_FIELDS,
     MARKER,
@@ -78,6 +79,16 @@ class Survey:
         return min((one.since_ms for one in self.lanes), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """What the sets say of the lanes that are looked at."""
+
+    now_ms: int
+    due: Mapping[str, int]
+    ready: frozenset[str]
+    stopped: bool
+
+
 async def survey(opened: OpenWorkspace, per_end: int = PER_END, *, stopped: bool) -> Survey:
     """Look at the lanes. Some round trips; lanes may move in between. Raises redis-py's errors.
 
@@ -90,19 +101,15 @@ async def survey(opened: OpenWorkspace, per_end: int = PER_END, *, stopped: bool
         ("HGETALL", key("counters")),
         *(command for name in names for command in _ends(name, per_end)),
     )
-    now_ms, counted = ms_of(moment), fields(counters)
-    lengths = [int(length) for length in rest[::3]]
+    counted, lengths = fields(counters), [int(length) for length in rest[::3]]
     due, *ready = [
         dict([*scored(first), *scored(last)]) for first, last in zip(rest[1::3], rest[2::3], strict=True)
     ]
-    is_ready = {lane for found in ready for lane in found}
-    lanes = list(dict.fromkeys([*due, *is_ready]))
-    found = [
-        one for chunk in chunks(lanes) for one in await _look(opened, chunk, due, is_ready, now_ms, stopped)
-    ]
+    sets = _Sets(ms_of(moment), due, frozenset(lane for found in ready for lane in found), stopped)
+    lanes = list(dict.fromkeys([*due, *sets.ready]))
     return Survey(
-        now_ms=now_ms,
-        lanes=tuple(found),
+        now_ms=sets.now_ms,
+        lanes=tuple([one for chunk in chunks(lanes) for one in await _look(opened, chunk, sets)]),
         pending=int(counted.get("pending", 0)),
         ready=sum(lengths[1:]),
         due=lengths[0],
@@ -112,7 +119,7 @@ async def survey(opened: OpenWorkspace, per_end: int = PER_END, *, stopped: bool
     )
 
 
-def _ends(name: str, per_end: int) -> list[tuple[str | int, ...]]:
+def _ends(name: str, per_end: int) -> list[Command]:
     return [
         ("ZCARD", name),
         ("ZRANGE", name, 0, per_end - 1, "WITHSCORES"),
@@ -120,26 +127,9 @@ def _ends(name: str, per_end: int) -> list[tuple[str | int, ...]]:
     ]
 
 
-async def _look(
-    opened: OpenWorkspace,
-    lanes: Sequence[str],
-    due: Mapping[str, int],
-    ready: set[str],
-    now_ms: int,
-    stopped: bool,
-) -> list[StandingLane]:
+async def _look(opened: OpenWorkspace, lanes: Sequence[str], sets: _Sets) -> list[StandingLane]:
     key = opened.keys.key
-    read = await opened.read(
-        *(
-            command
-            for lane in lanes
-            for command in (
-                ("HMGET", key("lane", lane), *LANE_FIELDS),
-                ("LLEN", key("queue", lane)),
-                ("LINDEX", key("queue", lane), 0),
-            )
-        )
-    )
+    read = await opened.read(*(command for lane in lanes for command in _of_lane(key, lane)))
     heads = texts(read[2::3])
     records = await opened.read(
         *(("HMGET", key("intent", (head or "").removeprefix(MARKER)), *_HEAD_FIELDS) for head in heads)
@@ -149,29 +139,47 @@ async def _look(
         if head is None or record[0] is None:  # it owes a settle check, or has fallen asleep in between
             continue
         its_fields = dict(zip(LANE_FIELDS, texts(stored), strict=True))
-        at, again, state, attempts, error, payload = texts(record)
-        stands = standing(
-            its_fields,
-            waiting=int(waiting),
-            state=state or "waiting",
-            ready=lane in ready,
-            due_ms=due.get(lane),
-            now_ms=now_ms,
-            stopped=stopped,
-        )
-        waits.append((stands, its_fields["waits"]))
-        found.append(
-            StandingLane(
-                lane=lane,
-                standing=stands,
-                waiting=int(waiting),
-                head=head.removeprefix(MARKER),
-                since_ms=int(again or at or 0),
-                attempts=int(attempts or 0),
-                reconciling=its_fields["journal"] is not None,
-                error=error,
-                payload=payload,
-            )
-        )
+        one = _standing_lane(lane, its_fields, int(waiting), head, texts(record), sets)
+        found.append(one)
+        waits.append((one.standing, its_fields["waits"]))
     standings = await with_blockers(opened, waits)
     return [replace(one, standing=stands) for one, stands in zip(found, standings, strict=True)]
+
+
+def _of_lane(key: Callable[..., str], lane: str) -> tuple[Command, ...]:
+    return (
+        ("HMGET", key("lane", lane), *LANE_FIELDS),
+        ("LLEN", key("queue", lane)),
+        ("LINDEX", key("queue", lane), 0),
+    )
+
+
+def _standing_lane(
+    lane: str,
+    its_fields: Mapping[str, str | None],
+    waiting: int,
+    head: str,
+    record: Sequence[str | None],
+    sets: _Sets,
+) -> StandingLane:
+    at, again, state, attempts, error, payload = record
+    stands = standing(
+        its_fields,
+        waiting=waiting,
+        state=state or "waiting",
+        ready=lane in sets.ready,
+        due_ms=sets.due.get(lane),
+        now_ms=sets.now_ms,
+        stopped=sets.stopped,
+    )
+    return StandingLane(
+        lane=lane,
+        standing=stands,
+        waiting=waiting,
+        head=head.removeprefix(MARKER),
+        since_ms=int(again or at or 0),
+        attempts=int(attempts or 0),
+        reconciling=its_fields["journal"] is not None,
+        error=error,
+        payload=payload,
+    )
