@@ -158,7 +158,9 @@ def test_of_very_many_lanes_both_ends_are_looked_at_and_all_are_counted(
     page = onelane("lanes", "--json").json
 
     assert (page["ready"], page["lanes"], page["whole"], page["intents"]) == (7, 4, False, 7)
-    assert "7 intents in 4 lanes and more: not all were looked at" in onelane("lanes").out
+    shown = onelane("lanes").out
+    assert "7 intents in 7 lanes, 4 of them looked at, the oldest for " in shown
+    assert "  lanes    7 ready\n" in shown
 
 
 # ── whether intents are served ────────────────────────────────────────────────────────────────────────────

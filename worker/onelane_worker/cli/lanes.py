@@ -160,9 +160,11 @@ def _lanes(page: dict[str, Any]) -> list[output.Fact]:
     if not page["lanes"]:
         return [output.Fact("waiting", "no intent")]
     oldest = output.span(page["oldest_s"])
-    waiting = f"{output.many(page['intents'], 'intent')} in {output.many(page['lanes'], 'lane')}"
-    more = "" if page["whole"] else " and more: not all were looked at"
+    count = page["lanes"] if page["whole"] else page["ready"] + page["due"]
+    waiting = f"{output.many(page['intents'], 'intent')} in {output.many(count, 'lane')}"
+    more = "" if page["whole"] else f", {page['lanes']:,} of them looked at"
     counts = {word: sum(page["states"].get(state, 0) for state in states) for word, states in _STATES}
+    counts["ready"] = max(counts["ready"], page["ready"])
     counted = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
     facts = [
         output.Fact("waiting", f"{waiting}{more}, the oldest for {oldest}"),

@@ -59,10 +59,11 @@ async def of_redis(
     middle = (before + clock()) / 2
     [info] = await opened.read(("INFO",))
     configured = await _configured(opened)
-    unfit = [
-        Finding("redis", "bad", complaint, "No worker starts on it.")
-        for complaint in redis_requirements.complaints(info, configured)
-    ]
+    [script] = await opened.ask([("EVAL", redis_requirements.SCRIPT, 0)])
+    complaints = [*redis_requirements.complaints(info, configured)]
+    if isinstance(script, ResponseError) and refusal(script) is None:
+        complaints.append(redis_requirements.script_complaint(script))
+    unfit = [Finding("redis", "bad", complaint, "No worker starts on it.") for complaint in complaints]
     fit = f"{redis_requirements.version(info)}, {info.get('role', 'master')}, never evicts"
     return [
         *(unfit or [Finding("redis", "ok", fit)]),

@@ -79,8 +79,6 @@ class LaneView:
     journal: str | None
     check_ms: int | None
     """When it owes a settle check."""
-    external_ids: int
-    """External ids that it has locked."""
     registry: str | None
     consent: str | None
     timeline: tuple[str, ...]
@@ -146,7 +144,6 @@ async def describe(opened: OpenWorkspace, lane: str, *, stopped: bool) -> LaneVi
         commit_until_ms=int(found["commit"]) if "commit" in found else None,
         journal=found.get("journal"),
         check_ms=int(found["check_at"]) if "check_at" in found else None,
-        external_ids=len(found.get("exts", "").split()),
         registry=text_of(registry),
         consent=text_of(consent),
         timeline=tuple(one for one in texts(events) if one),

@@ -17,6 +17,8 @@ from onelane_worker.redis_errors import refusal
 OLDEST_REDIS: Final = (6, 2)
 OLDEST_VALKEY: Final = (7, 2)
 EVICTION: Final = "maxmemory-policy"
+SCRIPT: Final = "return #redis.call('INFO', 'server')"
+"""What every script of the worker does: it asks which server it runs on."""
 
 
 class Unfit(Exception):
@@ -38,12 +40,23 @@ def require_fit(
     info = _reach(client, wait_s, clock, sleep)
     for complaint in complaints(info, _configured(client)):
         raise Unfit(complaint)
+    try:
+        client.eval(SCRIPT, 0)
+    except redis.ResponseError as error:
+        if (known := refusal(error)) is None or known.code == "NOPERM":
+            raise Unfit(script_complaint(error)) from None
 
 
 def complaints(info: Mapping[str, Any], configured: Mapping[str, str]) -> Iterator[str]:
     """What makes a Redis unfit. `info`: the answer to INFO; `configured`: what CONFIG GET tells, if any."""
     found = (_too_old(info), _of_a_cluster(info), _replica(info), _evicting(info, configured))
     return (complaint for complaint in found if complaint is not None)
+
+
+def script_complaint(error: Exception) -> str:
+    """What it means that `SCRIPT` cannot be run."""
+    why = str(error).partition("script:")[0].strip().rstrip(".,")
+    return f"scripts may not call INFO ({why}); the Redis user needs +info, +eval and +evalsha"
 
 
 def version(info: Mapping[str, Any]) -> str:
