@@ -62,7 +62,8 @@ def test_a_redis_with_data_of_version_0_2(tmp_path: Path) -> None:
 
 
 def test_a_registry_that_forgets_before_the_index_has_caught_up(tmp_path: Path) -> None:
-    said = refusal(tmp_path, SETTLE_WINDOW_S=600, SETTLE_MARGIN_S=300, REGISTRY_TTL_S=899)
+    code, said = refused(tmp_path, SETTLE_WINDOW_S=600, SETTLE_MARGIN_S=300, REGISTRY_TTL_S=899)
+    assert code == 2
     assert "ONELANE_REGISTRY_TTL_S (899) must be at least ONELANE_SETTLE_WINDOW_S (600)" in said
 
 

@@ -40,7 +40,7 @@ from onelane_worker.operate.redis_requirements import Unfit
 from onelane_worker.settings import Settings, complaints
 
 log = structlog.get_logger(__name__)
-NEGATIVE, UNREACHABLE = 1, 4
+NEGATIVE, USAGE, UNREACHABLE = 1, 2, 4
 """Exit codes of a worker that does not start, as those of the command line."""
 BROKER_TIMEOUT_S = 3
 """For connecting to the broker and for one answer of it: longer than it holds back an empty one (1 s)."""
@@ -203,9 +203,9 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SystemExit(f"onelane: {'; '.join(complaints(error))}") from None
+        _refuse("; ".join(complaints(error)), USAGE)
     except BadSetting as error:
-        raise SystemExit(f"onelane: {error}") from None
+        _refuse(str(error), USAGE)
 
 
 app = make_app(_settings())
