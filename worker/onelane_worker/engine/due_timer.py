@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
+from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.lease import Lease
 from onelane_worker.lanes import types
 from onelane_worker.lanes.store import LaneStore
@@ -20,6 +21,8 @@ from onelane_worker.lanes.store import LaneStore
 log = structlog.get_logger(__name__)
 BUSY_S, IDLE_S, MORE_S, REFUSED_S = 0.5, 2.0, 0.02, 5.0
 """Between two ticks: at work or with lanes ready; idle; with more lanes due than one tick moves; refused."""
+BUSY_PART, IDLE_PART = 0.2, 0.4
+"""The first two are at most such a part of a lease: no lease is ended after half a lease without a tick."""
 
 
 class _Engine(Protocol):
@@ -28,6 +31,7 @@ class _Engine(Protocol):
     store: LaneStore
     breaker: CircuitBreaker
     max_hold_s: float
+    timing: Timing
     clock: Callable[[], float]
 
     def leases(self) -> Iterable[Lease]: ...
@@ -70,4 +74,7 @@ class DueTimer:
             engine.poke()
         if ticked.more:
             return MORE_S
-        return BUSY_S if held or ticked.ready else IDLE_S
+        lease_s = engine.timing.lease_s
+        if held or ticked.ready:
+            return min(BUSY_S, BUSY_PART * lease_s)
+        return min(IDLE_S, IDLE_PART * lease_s)
