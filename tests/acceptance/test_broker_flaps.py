@@ -23,6 +23,7 @@ def test_ends_are_told_again_when_the_connection_is_back(open_world: OpenWorld) 
     heard: list[tuple[str, float]] = []
     with Proxy(host, int(port)) as proxy, listening(world.redis_url, heard):
         world.start_workers(1, BROKER_URL=f"redis://127.0.0.1:{proxy.port}/{number}")
+        enable_events(world.redis_url)
         receipt = world.queue.enqueue(ProductSignUp(email="ann@example.test", external_id="u-1"))
         assert world.queue.wait(receipt.id, timeout=60).result == "created"
         wait_until(lambda: any(id_ == receipt.id for id_, _ in heard), what="its end is told")
@@ -30,6 +31,12 @@ def test_ends_are_told_again_when_the_connection_is_back(open_world: OpenWorld) 
         proxy.cut()
         wait_until(lambda: receipt.id in [id_ for id_, _ in heard[before:]], what="it is told again")
         assert world.workers[0].exit_code is None
+
+
+def enable_events(url: str) -> None:
+    """Say that somebody listens, as Flower does every five seconds."""
+    with Celery("asker", broker=url, set_as_current=False) as app:
+        wait_until(lambda: app.control.enable_events(reply=True, timeout=1), what="a worker to send events")
 
 
 @contextmanager

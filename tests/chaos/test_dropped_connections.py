@@ -49,7 +49,7 @@ class Stand:
             "INTERCOM_URL": sandbox.url,
             "INTERCOM_TOKEN": "any",
             "STOP_GRACE_S": STOP_GRACE_S,
-            "FAILOVER_HOLD_S": 0,
+            "NEW_REDIS": "true",
         }
         args = ["-m", "celery", "-A", "onelane_worker.app", "worker", "-l", "INFO"]
         self.worker = python("worker", args, settings, folder / "worker.log")

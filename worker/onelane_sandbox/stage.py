@@ -30,7 +30,7 @@ WINDOWS: Mapping[str, object] = {
     "HTTP_TIMEOUT_S": 2,
     "WRITE_TAIL_S": 0.5,
     "SEND_GRACE_S": 1,
-    "NEW_REDIS": "true",
+    "REDIS_DURABLE": "true",  # it ends with the run, and `reset` alone forgets anything
     "SETTLE_WINDOW_S": 3,
     "SETTLE_MARGIN_S": 60,
     "SETTLE_CHECK": "false",  # nobody's test should find a search that it did not ask for

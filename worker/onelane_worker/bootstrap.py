@@ -28,9 +28,9 @@ from onelane_worker.lanes.settings import lane_settings
 from onelane_worker.lanes.store import LaneStore
 from onelane_worker.operate import old_data
 from onelane_worker.operate.redis_requirements import Unfit, require_fit
-from onelane_worker.planner.operations import Problem
+from onelane_worker.planner.operations import NotSent, Problem
 from onelane_worker.planner.policy import Policy
-from onelane_worker.redis_errors import said
+from onelane_worker.redis_errors import refusal, said
 from onelane_worker.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -38,6 +38,8 @@ PAUSE_S: Final = 1.0
 """Between two tries to open the workspace."""
 WHOSE_TOKEN_S: Final = 5.0
 """How long a starting worker waits for Intercom to tell whose token it has."""
+LEAVE_S: Final = 2.0
+"""Most seconds for telling Redis that an engine has ended."""
 _OF_OTHER_APPS: Final = (
     "CELERY_BROKER_URL",
     "CELERY_BROKER_READ_URL",
@@ -76,7 +78,7 @@ async def make_engine(
         if settings.dead_letter_ttl_s is not None:
             looking = dead_letter_expiry.watch(store, client.ask, workspace.keys, settings.dead_letter_ttl_s)
             watches.append(asyncio.create_task(looking, name="onelane-old-letters"))
-        yield Engine(
+        engine = Engine(
             Parts(
                 store=store,
                 intercom=own,
@@ -90,6 +92,8 @@ async def make_engine(
                 random=random.Random(),
             )
         )
+        yield engine
+        await _take_leave(client, workspace.keys, engine.id)
     finally:
         for watch in watches:
             watch.cancel()
@@ -102,7 +106,17 @@ def _waits(error: RedisError | None) -> None:
     if error is None:
         log.info("Redis answers again")
     else:
-        log.warning("the worker waits for Redis", problem=said(error))
+        known = refusal(error)
+        log.warning(
+            "the worker waits for Redis", problem=said(error), **({"todo": known.todo} if known else {})
+        )
+
+
+async def _take_leave(client: LaneClient, keys: Keys, engine_id: str) -> None:
+    """An engine that has ended counts as alive no more."""
+    with suppress(RedisError, TimeoutError):
+        async with asyncio.timeout(LEAVE_S):
+            await client.ask((("ZREM", keys.key("engines"), engine_id),))
 
 
 async def _open(client: LaneClient, name: str) -> Workspace:
@@ -117,10 +131,13 @@ async def _open(client: LaneClient, name: str) -> Workspace:
 async def _confirm(own: OwnIntercom) -> None:
     """Ask whose token it is. If nobody tells now, it is asked again before the first call."""
     try:
-        unknown = await own.confirm(asyncio.get_running_loop().time() + WHOSE_TOKEN_S)
+        async with asyncio.timeout(WHOSE_TOKEN_S):
+            unknown = await own.confirm(asyncio.get_running_loop().time() + WHOSE_TOKEN_S)
     except RedisError as error:
         log.warning("nothing is written before Redis has the workspace on record", problem=said(error))
         return
+    except TimeoutError:
+        unknown = NotSent(Problem("timeout"))
     if unknown is not None:
         problem = getattr(unknown, "problem", Problem("unreadable"))
         words = {"problem": problem.kind, "status": problem.http_status, "message": problem.message}

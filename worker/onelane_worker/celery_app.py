@@ -66,6 +66,8 @@ def make_app(settings: Settings) -> Celery:
         worker_concurrency=settings.concurrency,
         worker_consumer="onelane_worker.engine.patient_consumer:PatientConsumer",
         worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # there are none: else Celery warns of it
+        worker_enable_prefetch_count_reduction=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever
         broker_channel_error_retry=True,

@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     failover_hold_s: float | None = Field(
         None,
         ge=0,
-        description="How long nothing is served after Redis was restarted or replaced; if unset, until no "
-        "write can commit that it may have forgotten (31 s by default), and 0 with REDIS_DURABLE",
+        description="How long nothing is served after Redis was restarted or replaced, unless it is durable; "
+        "if unset, until no write can commit that it may have forgotten (31 s)",
     )
 
     intercom_url: str = Field("https://api.intercom.io", description="API base; EU and AU have others")
@@ -236,8 +236,6 @@ class Settings(BaseSettings):
     @property
     def hold_s(self) -> float:
         """How long nothing is granted by a server of Redis that may have forgotten a moment."""
-        if self.redis_durable:
-            return 0.0
         return self.commit_s if self.failover_hold_s is None else self.failover_hold_s
 
 

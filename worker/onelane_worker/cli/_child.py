@@ -71,7 +71,8 @@ def serve_flower(args: tuple[str, ...]) -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin: its lock, held at the end of the process, would abort it
+        continue
     os.kill(os.getpid(), signal.SIGTERM)
 
 
