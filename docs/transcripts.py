@@ -16,23 +16,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from build import filled
-from onelane_worker.cli.processes import Child, Children
 
 from onelane import ContactQueue, Intent, LeadCapture, NewsletterOptIn, ProductSignUp, Receipt
 from onelane_sandbox.client import SandboxControl
 from onelane_sandbox.serve import RunningSandbox
-from onelane_worker.cli import stack
+from onelane_worker.cli import _local_stack as local
+from onelane_worker.cli._local_stack import LocalStack, Program
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operating.md"
 COLUMNS, ROWS = 100, 200
 PATIENCE_S = 90.0
 INDEX_LAG_S = "2"
+REDIS_PORT, SANDBOX_PORT = 6379, 8089
+EVERYSEC = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
 WORKER_NAME = "onelane-1@worker-1"  # nobody cares what this machine is called
 
 
@@ -58,7 +59,7 @@ class Terminal:
         self._rc = directory / "bashrc"
         self._rc.write_text(f"PS1='$ '\nPROMPT_COMMAND='touch {shlex.quote(str(self._ended))}'\n")
         self._env = {
-            **stack.without_onelane_settings(),
+            **local.environment(),
             **settings,
             "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -120,7 +121,7 @@ class World:
     queue: ContactQueue
     sandbox: SandboxControl
     terminal: Terminal
-    worker: Child
+    worker: Program
     told: dict[str, str] = field(default_factory=dict)
 
     def show(self, marker: str, *commands: str, answers: Mapping[str, str] | None = None) -> None:
@@ -212,7 +213,6 @@ def a_pause(world: World) -> None:
     """Somebody needs Intercom's budget for something else."""
     world.show("pause", "onelane pause --reason 'nightly import'")
     held = world.enqueue(LeadCapture(email="hal@example.test", name="Hal"))
-    world.state(held, "parked")
     world.show("lanes-paused", "onelane lanes")
     world.show("repair-paused", "onelane repair")
     world.show("doctor", "onelane doctor")
@@ -236,7 +236,7 @@ def another_workspace(world: World) -> None:
     world.show("workspace-show", "onelane workspace show")
     with RunningSandbox(seed=1) as other:
         world.terminal.run(f"export ONELANE_INTERCOM_URL={other.url}")
-        world.show("workspace-refused", "onelane worker")
+        world.show("workspace-refused", "onelane worker > /dev/null")
         world.worker.stop(PATIENCE_S)
         world.enqueue(LeadCapture(email="ida@example.test"))
         world.show("workspace-move", "onelane workspace move", answers={"It cannot be undone.": "y"})
@@ -260,31 +260,23 @@ def started() -> Iterator[World]:
     """Everything that `onelane up` starts, but for Flower."""
     with tempfile.TemporaryDirectory(prefix="onelane-docs-") as place:
         directory = Path(place)
-        ports = {name: stack.choose_port(None, usual, "") for name, usual in _PORTS.items()}
-        redis, sandbox = stack.redis_url(ports["redis"]), stack.http_url(ports["sandbox"])
+        sandbox = local.http_url(SANDBOX_PORT)
         settings = {
-            "ONELANE_REDIS_URL": redis,
+            "ONELANE_REDIS_URL": local.redis_url(REDIS_PORT),
             "ONELANE_INTERCOM_URL": sandbox,
-            "ONELANE_INTERCOM_TOKEN": stack.SANDBOX_TOKEN,
+            "ONELANE_INTERCOM_TOKEN": local.SANDBOX_TOKEN,
             "ONELANE_SETTLE_CHECK": "false",  # one more line in every timeline, ten minutes later
+            "ONELANE_NEW_REDIS": "true",  # nothing can have been lost: no failover hold at the start
         }
-        with Children(directory) as children:
-            valkey = stack.start_valkey(children, ports["redis"], directory)
-            children.wait_until(partial(stack.redis_answers, redis), valkey)
-            child = stack.start_sandbox(children, ports["sandbox"], INDEX_LAG_S)
-            children.wait_until(partial(stack.sandbox_answers, sandbox), child)
-            child = children.start("Worker", _worker(), stack.without_onelane_settings() | settings)
-            children.wait_until(partial(stack.a_worker_is_ready, redis), child)
+        with LocalStack(directory) as stack:
+            redis = local.start_valkey(stack, REDIS_PORT, directory, EVERYSEC)
+            child = local.start_sandbox(stack, SANDBOX_PORT, INDEX_LAG_S)
+            stack.wait_until(lambda: local.sandbox_answers(sandbox), child)
+            worker = local.start_worker(stack, local.environment() | settings, "--name", WORKER_NAME)
+            stack.wait_until(lambda: local.is_ready(worker), worker)
             queue = ContactQueue.from_url(redis)
             with queue, Terminal(directory, settings) as terminal:
-                yield World(queue, SandboxControl(sandbox), terminal, child)
-
-
-_PORTS = {"redis": stack.REDIS_PORT, "sandbox": stack.SANDBOX_PORT}
-
-
-def _worker() -> list[str]:
-    return stack.worker_command(stack.DEFAULT_CONCURRENCY, "info", WORKER_NAME)
+                yield World(queue, SandboxControl(sandbox), terminal, worker)
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ def test_a_broker_that_is_away(onelane: Onelane, monkeypatch: pytest.MonkeyPatch
 def test_the_length_of_the_queue_is_told(onelane: Onelane) -> None:
     onelane("enqueue", "lead-capture", "--email", EMAIL)
     found = checks(onelane)
-    assert found["broker"]["says"] == "1 wake-up(s) in its queue"
+    assert found["broker"]["says"] == "1 wake-up in its queue"
     assert found["wake-ups"]["says"] == "1 of at most 64 under way"
 
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 REDIS_URL = "ONELANE_REDIS_URL"
 BROKER_URL = "ONELANE_BROKER_URL"
+_PATIENCE_S = 2.0
 
 
 def is_set(variable: str) -> bool:
@@ -70,13 +71,14 @@ def run(
     """What `work` returns, done with the workspace that the command means.
 
     `create`: the workspace is made if nobody has used it yet; else it looks empty then. `patience_s`: how
-    long Redis may be away or refuse; the SDK's time-out, if not given. Raises redis-py's errors and
+    long Redis may be away or refuse; 2 s, or ENQUEUE_TIMEOUT_S if that is less. Raises redis-py's errors and
     `OnelaneError`, and ends the command if the Redis holds data of version 0.2.
     """
     import asyncio
 
-    given = queue_settings()
-    return asyncio.run(_run(work, create, given.enqueue_timeout_s if patience_s is None else patience_s))
+    if patience_s is None:
+        patience_s = min(_PATIENCE_S, queue_settings().enqueue_timeout_s)
+    return asyncio.run(_run(work, create, patience_s))
 
 
 async def _run(work: Callable[[OpenWorkspace], Coroutine[Any, Any, T]], create: bool, patience_s: float) -> T:

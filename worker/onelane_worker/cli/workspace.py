@@ -104,7 +104,7 @@ async def _require_nobody_at_work(opened: OpenWorkspace) -> None:
     workers, held = await obstacles(opened)
     if workers:
         names = ", ".join(one.name.replace("@", " on ") for one in workers)
-        hint = f"Stop them first. One that has ended counts as alive for {LIFE_MS // 1000} s more."
+        hint = f"Stop them first. One that was killed counts as alive for {LIFE_MS // 1000} s."
         fail(NEGATIVE, f"{output.many(len(workers), 'worker')} alive: {names}", hint)
     if held:
         said = f"in {output.many(held, 'lane')} somebody is at work, or a write may still take effect"

@@ -171,7 +171,8 @@ def of_broker(view: BrokerView) -> Finding:
     """Reachable, and how long is its queue?"""
     if view.problem:
         return Finding("broker", "bad", view.problem, view.todo)
-    return Finding("broker", "ok", f"{view.waiting:,} wake-up(s) in its queue")
+    noun = "wake-up" if view.waiting == 1 else "wake-ups"
+    return Finding("broker", "ok", f"{view.waiting:,} {noun} in its queue")
 
 
 def of_failover(service: Service, settings: Settings) -> Finding:
