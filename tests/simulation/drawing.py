@@ -72,7 +72,7 @@ def _conditions(dice: Random) -> Conditions:
         max_kills=dice.choice((4, 4, 2)),
         max_attempts=dice.choice((20, 20, 3)),
         skew_s=dice.choice((0.0, 0.0, -2.0, 2.0)),
-        slow_calls=dice.random() < 0.1,
+        slow_calls=dice.random() < 0.05,
         requests_per_10s=dice.choice((1600, 1600, 1600, 12)),
         wake_max=dice.choice((64, 64, 1)),
         hold=dice.random() < 0.9,

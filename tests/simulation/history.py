@@ -113,7 +113,7 @@ class History(Hooks):
         world, loop = self.world, self.world.loop
         loop.most_steps = MOST_STEPS
         self.meddlers.prepare(ATTRIBUTE)
-        for _ in range(self.script.conditions.workers):
+        for _ in range(self.script.conditions.engines):
             self.hire()
         for request in self.script.requests:
             loop.at(START_S + request.at_s, partial(self._enqueue, request))
@@ -166,7 +166,7 @@ class History(Hooks):
         self.world.link.submit("submit", effect, answered)
 
     def _accept(self, reply: Any, submission: Submission, request: Request) -> None:
-        if reply[0] != "accepted" or submission.intent_id in self.accepted:
+        if not isinstance(reply, list) or reply[0] != "accepted" or submission.intent_id in self.accepted:
             return
         lane = submission.lane(self.world.workspace)
         intent, at_s = json.loads(submission.payload), int(self.now * 1000) / 1000

@@ -6,6 +6,7 @@ import traceback
 from dataclasses import replace
 
 from .chances import seeded
+from .ears import listening
 from .history import History
 from .judge import Verdict, judge
 from .script import Script
@@ -19,7 +20,8 @@ def play(script: Script, *, trace: bool = False) -> tuple[Verdict, list[str]]:
     with seeded(script.seed):
         history = History(script, trace=trace)
         try:
-            history.run()
+            with listening(history.violate):
+                history.run()
         except Exception as failure:
             history.violate(f"the history broke off: {failure}\n{traceback.format_exc()}")
         verdict = judge(history)

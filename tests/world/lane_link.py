@@ -24,7 +24,7 @@ class LaneLink(LaneClient):
 
     async def _run_once(self, script: Script, key: str, args: Sequence[Any]) -> Any:
         given = list(args)
-        effect = lambda: self._server.run(script.text, [key], given, script.name)  # noqa: E731
+        effect = lambda: self._server.run(script.text, key, given, script.name)  # noqa: E731
         return await self._link.call(self._process, script.name, effect)
 
     async def _send_one(self, command: Sequence[Any]) -> Any:
@@ -33,3 +33,16 @@ class LaneLink(LaneClient):
 
     def _send(self, commands: Sequence[Any]) -> Any:
         return self._link.call(self._process, "open", lambda: self._server.all(commands))
+
+
+class AtOnce:
+    """The small Redis without a network: no call waits."""
+
+    def __init__(self, server: SmallRedis) -> None:
+        self._server = server
+
+    async def run(self, script: Script, key: str, args: Sequence[Any]) -> Any:
+        return self._server.run(script.text, key, args, script.name)
+
+    async def read(self, *command: Any) -> Any:
+        return self._server.execute(*command)

@@ -17,13 +17,16 @@ class Laws:
     def __init__(self, world: World) -> None:
         self._world = world
         self._fences: dict[str, int] = {}
+        self._writes = -1
 
     def check(self) -> list[str]:
         """What is broken now, in words."""
         world = self._world
-        told: list[str] = world.redis.run(
-            LAWS, [world.workspace.keys.prefix], [int(world.now * 1000)], "laws"
-        )
+        writes = world.redis.writes()
+        if writes == self._writes:
+            return []
+        self._writes = writes
+        told: list[str] = world.redis.run(LAWS, world.workspace.keys.prefix, [int(world.now * 1000)], "laws")
         fences = told[told.index("fences") + 1 :]
         broken = told[: told.index("fences")]
         for lane, text in zip(fences[::2], fences[1::2], strict=True):

@@ -151,18 +151,22 @@ function commands.HMGET(key, ...)
   return out
 end
 
-function commands.HGETALL(key)
+-- In an order that is the same in every Lua.
+local function fields_of(found)
   local out = {}
-  for field, value in pairs(peek(key, 'hash') or {}) do
-    out[#out + 1] = field
-    out[#out + 1] = value
-  end
+  for field in pairs(found) do out[#out + 1] = field end
+  table.sort(out)
   return out
 end
 
-function commands.HKEYS(key)
-  local out = {}
-  for field in pairs(peek(key, 'hash') or {}) do out[#out + 1] = field end
+function commands.HKEYS(key) return fields_of(peek(key, 'hash') or {}) end
+
+function commands.HGETALL(key)
+  local found, out = peek(key, 'hash') or {}, {}
+  for _, field in ipairs(fields_of(found)) do
+    out[#out + 1] = field
+    out[#out + 1] = found[field]
+  end
   return out
 end
 
@@ -443,30 +447,49 @@ for name in string.gmatch('TIME INFO PING TYPE EXISTS PTTL GET HGET HMGET HGETAL
   .. 'SMEMBERS SISMEMBER SCARD ZSCORE ZCARD ZRANGEBYSCORE ZRANGE ZCOUNT ZRANK', '%u+') do
   WRITES[name] = nil
 end
-local written = {}
+local written = {}  -- key → members that were put into it or taken out of it, since `changed_lanes` was asked last
+local writes = 0
 
-function redis.call(name, ...)
-  local command = commands[name] or commands[string.upper(name)]
-  if WRITES[name] then
-    local key = ...
-    local members = written[key] or {}
+-- Where lanes stand: lane, queue, ready, due; and the breakers.
+local TELLING = { l = true, q = true, r = true, d = true, b = true }
+
+local function note_write(name, key, ...)
+  local word = string.find(key, '}:', 1, true)
+  if not word or not TELLING[string.sub(key, word + 2, word + 2)] then return end
+  writes = writes + 1
+  local members = written[key]
+  if not members then
+    members = {}
     written[key] = members
-    if name == 'ZADD' or name == 'ZREM' then
-      for i = 2, select('#', ...) do
-        local member = select(i, ...)
-        if type(member) == 'string' and #member == 32 then members[member] = true end
-      end
+  end
+  if name == 'ZADD' or name == 'ZREM' then
+    for i = 1, select('#', ...) do
+      local member = select(i, ...)
+      if type(member) == 'string' and #member == 32 then members[member] = true end
     end
   end
-  if not command then error('ERR unknown command ' .. tostring(name), 0) end
+end
+
+local function as_text(value)
+  if type(value) == 'number' then return text_of(value) end
+  error('ERR Lua redis lib command arguments must be strings or integers: got a ' .. type(value), 0)
+end
+
+function redis.call(name, ...)
+  local command = commands[name]
+  if not command then
+    name = string.upper(name)
+    command = commands[name] or error('ERR unknown command ' .. name, 0)
+  end
+  if WRITES[name] then note_write(name, ...) end
+  local count = select('#', ...)
+  local a, b, c = ...
+  if count == 1 and type(a) == 'string' then return command(a) end
+  if count == 2 and type(a) == 'string' and type(b) == 'string' then return command(a, b) end
+  if count == 3 and type(a) == 'string' and type(b) == 'string' and type(c) == 'string' then return command(a, b, c) end
   local given = { ... }
-  for i = 1, select('#', ...) do
-    local kind = type(given[i])
-    if kind == 'number' then
-      given[i] = text_of(given[i])
-    elseif kind ~= 'string' then
-      error('ERR Lua redis lib command arguments must be strings or integers: ' .. name .. ' ' .. i .. ' is a ' .. kind, 0)
-    end
+  for i = 1, count do
+    if type(given[i]) ~= 'string' then given[i] = as_text(given[i]) end
   end
   return command(unpack(given))
 end
@@ -491,8 +514,9 @@ end
 function redis.error_reply(text) return { err = text } end
 function redis.status_reply(text) return { ok = text } end
 
--- Like Redis: numbers lose their fraction, an array ends at its first nil, false is a nil.
+-- Like Redis: numbers lose their fraction, an array ends at its first nil, false is a nil, true is 1.
 local function reply(value)
+  if value == true then return 1 end
   if type(value) == 'number' then return value < 0 and math.ceil(value) or math.floor(value) end
   if type(value) ~= 'table' then return value or nil end
   if value.err then error(value.err, 0) end
@@ -514,7 +538,20 @@ end
 
 local M = {}
 
-function M.use(chosen, time_us, info) store, now_us, servers = chosen, time_us, info end
+-- How often something was written that tells where lanes stand.
+function M.writes() return writes end
+
+-- An array crosses the border to Python as several results behind a `true`.
+local function spread(value)
+  if type(value) ~= 'table' then return value end
+  return true, unpack(value)
+end
+
+function M.run(script, chosen, time_us, info, ...)
+  store, now_us, servers = chosen, time_us, info
+  return spread(script(...))
+end
+
 function M.fresh() return { values = {}, kinds = {}, ends = {} } end
 M.copy = copy
 
@@ -526,8 +563,8 @@ function M.compile(source, name, cjson)
     __newindex = function(_, key) error('a script may not make the global ' .. key, 2) end,
   })
   setfenv(body, names)
-  return function(keys, args)
-    names = rawset(rawset(names, 'KEYS', keys), 'ARGV', args)
+  return function(key, ...)
+    rawset(rawset(names, 'KEYS', { key }), 'ARGV', { ... })
     return reply(body())
   end
 end

@@ -118,9 +118,9 @@ def test_it_answers_as_a_real_server_does(valkey: Redis, seed: int) -> None:
     dice, small = Random(seed), SmallRedis(lambda: 1_000_000.0)
     for _ in range(1_000):
         words = _drawn(dice)
-        assert _answer(small.run, SCRIPT, [], words) == _answer(valkey.eval, SCRIPT, 0, *words), words
+        assert _answer(small.run, SCRIPT, "", words) == _answer(valkey.eval, SCRIPT, 0, *words), words
         ends = ["return redis.call('PTTL', KEYS[1]) < 0", 1, words[1]]
-        assert _answer(small.run, ends[0], [words[1]], []) == _answer(valkey.eval, *ends), words
+        assert _answer(small.run, ends[0], words[1], []) == _answer(valkey.eval, *ends), words
     assert small.all_keys() == sorted(str(key) for key in valkey.scan_iter())
 
 
@@ -165,4 +165,4 @@ def test_a_script_makes_no_globals_and_its_errors_are_told() -> None:
         "return redis.call('GET', {})",
     ):
         with pytest.raises(ResponseError):
-            small.run(text, [], [])
+            small.run(text, "", [])

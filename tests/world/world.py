@@ -25,13 +25,13 @@ from onelane.settings import QueueSettings
 from onelane.workspace import META, Workspace, open_calls, opened
 from onelane_sandbox.rules import Sandbox
 from onelane_worker.engine.engine import Engine, Parts
-from onelane_worker.lanes.store import LaneStore
+from onelane_worker.lanes.store import LaneStore, finish
 from onelane_worker.planner import operations as op
 
 from .broker import Broker
 from .faults import Fault, Place, Planned, Strike
 from .intercom import NETWORK, Door, Intercom, Network
-from .lane_link import LaneLink
+from .lane_link import AtOnce, LaneLink
 from .laws import Laws
 from .link import Link
 from .loop import Process, VirtualLoop
@@ -42,8 +42,6 @@ START_S = 1_800_000_000.0
 A_DAY_S = 86_400.0
 SECRET = "5ec1e7" * 5 + "00"
 IDLE = Path(__file__).with_name("idle.lua").read_text()
-EARLY_S = 1.0
-"""After an idle time the timers of engines run again this long before something is due."""
 
 
 class Hooks:
@@ -137,7 +135,10 @@ class World:
         )
         self.broker = Broker(self.loop, strike, self.dice, self._wake_one, self.note)
         self.queue = self._open_queue()
+        self._emptied = False
         self._workspace = Workspace(self.queue.settings.workspace, SECRET)
+        self._idle = -1, 0
+        """What `idle.lua` last said, and after how many writes."""
         self.loop.idle_until = self._idle_until
         self._begin_epoch()
         for _ in range(workers):
@@ -146,9 +147,10 @@ class World:
     @property
     def workspace(self) -> Workspace:
         """The workspace as it is in Redis now; the last one while there is none."""
-        secret = self.redis.execute("HGET", self._workspace.keys.key(META), "secret")
-        if secret not in (None, self._workspace.secret):
-            self._workspace = Workspace(self._workspace.name, secret)
+        if self._emptied:
+            secret = self.redis.execute("HGET", self._workspace.keys.key(META), "secret")
+            if secret is not None:
+                self._workspace, self._emptied = Workspace(self._workspace.name, secret), False
         return self._workspace
 
     # ── time ──
@@ -375,8 +377,10 @@ class World:
         """Another server takes over, with what a snapshot holds; without one, empty."""
         if snapshot is None:
             self.redis.empty()
+            self._emptied = True
         else:
             self.redis.restore(snapshot)
+        self._idle = -1, 0
         self.laws.forget()
 
     # ── the end ──
@@ -409,11 +413,9 @@ class World:
 
     def _begin_epoch(self) -> None:
         """The first claim tells that this Redis is new, and has lost nothing."""
-        process = Process("first")
-        link, settings = LaneLink(self.link, self.redis, process), replace(self.knobs.lanes, new_redis=True)
-        store = LaneStore(link, self.workspace, settings)
-        claim = store.claim("first", 1, 1, suspects=(0, 0), wakes=0, in_hand=0)
-        self.loop.complete(process, claim)
+        settings = replace(self.knobs.lanes, new_redis=True)
+        store = LaneStore(AtOnce(self.redis), self.workspace, settings)
+        finish(store.claim("first", 1, 1, suspects=(0, 0), wakes=0, in_hand=0))
         self.loop.now = START_S
 
     def _wake_one(self) -> bool:
@@ -424,11 +426,15 @@ class World:
         return bool(able)
 
     def _idle_until(self) -> float:
-        due_ms: int = self.redis.run(IDLE, [self.workspace.keys.prefix], [], "idle")
+        writes = self.redis.writes()
+        if writes != self._idle[0] or -1 < self._idle[1] <= self.now * 1000:
+            args = [self.knobs.lanes.failover_hold_ms, int(self.now * 1000)]
+            self._idle = writes, self.redis.run(IDLE, self.workspace.keys.prefix, args, "idle")
+        due_ms = self._idle[1]
         if due_ms == -1:
             self.at_rest = not self.loop.has_events
-            return float("inf")
-        return due_ms / 1000 - EARLY_S
+            return 0.0 if self.at_rest else float("inf")
+        return due_ms / 1000
 
 
 def _is(one: object, what: Any) -> bool:
