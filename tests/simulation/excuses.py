@@ -30,6 +30,10 @@ KILLING = frozenset(
 """Faults after which a holder may never have come back."""
 
 
+ALONE = 2
+"""After so many deaths a head is granted alone."""
+
+
 def killing_faults(history: History) -> int:
     """How often a process, or a call of it, may not have come back in time."""
     troubles = sum(one.kind in ("redis_away", "redis_refuses", "failover") for one in history.script.troubles)
@@ -147,16 +151,15 @@ def guarded_create(history: History, violation: Violation) -> bool:
 
 
 def one_by_one(history: History, violation: Violation) -> bool:
-    """A fold whose holder died may have been written. On its last chance a head goes alone, so that nobody
-    else is blamed; until the others have gone, too, its earlier value is back."""
-    deaths = killing_faults(history) + len(history.troubles.deadly)
-    return violation.kind == kinds.ORDER and deaths >= max(1, history.script.conditions.max_kills - 1)
+    """A fold whose holder died may have been written. After two deaths a head goes alone, so that nobody else
+    is blamed; until the others have gone, too, its earlier value is back."""
+    return violation.kind == kinds.ORDER and killing_faults(history) + history.troubles.deaths >= ALONE
 
 
 def a_dead_letters_word(history: History, violation: Violation) -> bool:
     """An opt-out is remembered while it waits; if its intent is killed then, the word stays remembered. So do
     words of before an erasure that was killed: what of it was done nobody knows."""
-    buried = [one.intent["kind"] for one in _dead(history, "killed_worker", "erased")]
+    buried = [one.intent["kind"] for one in _dead(history, "killed_worker", "erased", "upstream_error")]
     spoke = any(kind.startswith("newsletter") or kind == "contact_erasure" for kind in buried)
     return violation.kind == kinds.CONSENT and spoke
 

@@ -23,8 +23,11 @@ def may_be_dead(history: History, one: Accepted) -> bool:
         return True
     if reason == "erased":
         return _left(history, one, ("contact_erasure",), later=True)
+    if reason == "discarded":
+        return any(one.kind == "discard" for one in history.script.troubles)
     if reason == "upstream_error":
-        return history.script.conditions.max_attempts <= len(history.faults.struck) + _outages(history)
+        lost = len(history.faults.struck) + history.troubles.deaths + _outages(history)
+        return history.script.conditions.max_attempts <= lost
     if reason == "killed_worker":
         return True  # whether there were dead workers enough is asked elsewhere
     if reason == "address_taken":

@@ -26,6 +26,8 @@ class Troubles:
     def __init__(self, history: History) -> None:
         self.deadly: dict[str, int] = {}
         """Intent → how often it will still kill the process that serves it."""
+        self.deaths = 0
+        """How often a deadly intent has killed."""
         self.rollbacks: list[Span] = []
         self.ends_lost: set[str] = set()
         """Intents that had ended, and whose end Redis has lost."""
@@ -115,6 +117,7 @@ class Troubles:
             return
         self._killed.add(key)
         self.deadly[intent_id] = left - 1
+        self.deaths += 1
         world.loop.after(world.dice.uniform(*DEATH_S), partial(self._dies, holder.process))
 
     def _dies(self, process: Any) -> None:
@@ -124,8 +127,11 @@ class Troubles:
     # ── people ──
 
     def _pause(self, one: Trouble) -> None:
-        self._operate(lambda store: store.breaker("pause", problem='"a test"'))
-        self._world.loop.after(one.for_s, lambda: self._operate(lambda store: store.breaker("resume")))
+        def resume(_: Any) -> None:  # when the pause was answered
+            loop.after(one.for_s, lambda: self._operate(lambda store: store.breaker("resume")))
+
+        loop = self._world.loop
+        self._operate(lambda store: store.breaker("pause", problem='"a test"')).add_done_callback(resume)
 
     def _withdraw(self, one: Trouble) -> None:
         if not self._history.accepted:
@@ -160,5 +166,5 @@ class Troubles:
         ids = self._world.redis.execute("ZRANGE", key, 0, -1)
         return [(one, int(self._world.hash("intent", one).get("burials", 0))) for one in ids]
 
-    def _operate(self, make: Any) -> None:
-        self._world.begin(make)
+    def _operate(self, make: Any) -> Any:
+        return self._world.begin(make)

@@ -20,6 +20,7 @@ What can happen to one call:
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -103,6 +104,7 @@ class Intercom:
         """Requests that may still take effect."""
         self.outage: Literal["all", "writes"] | None = None
         """What fails just now."""
+        self._performing = Counter[Process]()
         self._loop = loop
         self._strike = strike
         self._dice = dice
@@ -141,6 +143,25 @@ class Intercom:
         before_send: Callable[[], Awaitable[float]] | None,
     ) -> op.Reply:
         """What `IntercomClient.perform` promises."""
+        self._performing[process] += 1
+        try:
+            return await self._perform(process, operation, now_ms, send_by, before_send)
+        finally:
+            self._performing[process] -= 1
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a call being made by somebody who lives?"""
+        return any(count and process.alive for process, count in self._performing.items())
+
+    async def _perform(
+        self,
+        process: Process,
+        operation: op.Operation,
+        now_ms: Callable[[], int],
+        send_by: float,
+        before_send: Callable[[], Awaitable[float]] | None,
+    ) -> op.Reply:
         fault = self._strike("intercom", process, operation) or self._failing(operation)
         self._note(process.name, "→ intercom", operation, fault.kind)
         wire = to_request(operation)

@@ -1,7 +1,7 @@
 """One Redis server, in process and in virtual time: it runs the product's scripts as they are.
 
-The Lua is LuaJIT without its compiler, which is 5.1 like that of Redis, and faster. `LUA=lua51` in the environment
-takes Redis' own.
+The Lua is LuaJIT without its compiler, which is 5.1 like that of Redis, and faster. `LUA=lua51` in the
+environment takes Redis' own.
 """
 
 from __future__ import annotations

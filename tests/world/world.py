@@ -426,14 +426,17 @@ class World:
         return bool(able)
 
     def _idle_until(self) -> float:
+        if self.intercom.is_busy:
+            return 0.0
         writes = self.redis.writes()
-        if writes != self._idle[0] or -1 < self._idle[1] <= self.now * 1000:
+        if writes != self._idle[0] or 0 <= self._idle[1] <= self.now * 1000:
             args = [self.knobs.lanes.failover_hold_ms, int(self.now * 1000)]
             self._idle = writes, self.redis.run(IDLE, self.workspace.keys.prefix, args, "idle")
         due_ms = self._idle[1]
-        if due_ms == -1:
-            self.at_rest = not self.loop.has_events
-            return 0.0 if self.at_rest else float("inf")
+        if due_ms < 0:
+            comes_more = self.loop.has_events
+            self.at_rest = due_ms == -1 and not comes_more
+            return float("inf") if comes_more else 0.0
         return due_ms / 1000
 
 
