@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from tests.checker.history import Span
 
-from onelane import keyspace
+from onelane.keys import DEFAULT_WORKSPACE, wake_queue
+from onelane.wakeup import Waker
 from onelane_worker.cli._local_stack import Program, is_ready
 
 from .fleet import START_S, Fleet
 from .recovery import Recovery, Scene, watch
-from .scale import LEASE_S, SETTLE_WINDOW_S
+from .scale import HOLD_S, LEASE_S, SETTLE_WINDOW_S
 
 RECOVERY_TIMEOUT_S = START_S + LEASE_S + 2 * SETTLE_WINDOW_S + 10
 """A lane that has not moved by then is stuck; what is late is judged by its own clock."""
-_AGAIN = "again-"
-_BROKER_KEYS = (*map(keyspace.broker_queue, keyspace.QUEUES), "unacked", "unacked_index", "unacked_mutex")
+_QUEUE = wake_queue(DEFAULT_WORKSPACE)
+_MOST_COPIES = 20
 
 
 @dataclass(slots=True)
@@ -40,8 +39,8 @@ class Toll:
     rollbacks: list[Span] = field(default_factory=list)
     moments_s: list[float] = field(default_factory=list)
     """How much time Redis lost, each time that it lost power."""
-    turns_deleted: int = 0
-    turns_doubled: int = 0
+    wakes_deleted: int = 0
+    wakes_doubled: int = 0
     troubles: list[str] = field(default_factory=list)
     """What nobody did: processes that ended by themselves, deaf workers, events without a victim."""
 
@@ -62,7 +61,6 @@ class Tormentor:
         self.toll = Toll()
         self._fleet = fleet
         self._dice = Random(f"torment {seed}")
-        self._old_turns: list[tuple[str, dict[str, Any]]] = []
 
     def do(self, event: str) -> None:
         """One event of `EVENTS`."""
@@ -96,7 +94,8 @@ class Tormentor:
         def ready() -> float | None:
             return ready_at or (time.time() if is_ready(first) else None)
 
-        scene = Scene(self._fleet.direct, event, killed_at, ready, self._fleet.stages)
+        hold_s = 0.0 if self._fleet.durable else HOLD_S
+        scene = Scene(self._fleet.direct, event, killed_at, ready, self._fleet.stages, hold_s)
         self.toll.recoveries.append(watch(scene, RECOVERY_TIMEOUT_S))
         for worker in others:
             worker.start()
@@ -146,27 +145,16 @@ class Tormentor:
     def empty_broker(self) -> None:
         """Every message is gone, those being worked on included."""
         redis = self._fleet.direct
-        self.toll.turns_deleted += sum(redis.llen(keyspace.broker_queue(queue)) for queue in keyspace.QUEUES)
-        redis.delete(*_BROKER_KEYS)
+        self.toll.wakes_deleted += redis.llen(_QUEUE)
+        redis.delete(_QUEUE)
 
-    def double_turns(self) -> None:
-        """Every turn that waits or is being served comes once more, and those of the last time, too late.
-
-        Not what is a double already: on a busy machine the queue would grow beyond all measure.
-        """
-        redis, waiting = self._fleet.direct, []
-        for queue in map(keyspace.broker_queue, keyspace.QUEUES):
-            waiting += [(queue, json.loads(message)) for message in redis.lrange(queue, 0, -1)]
-        waiting += [(key, message) for message, _, key in map(json.loads, redis.hvals("unacked"))]
-        seen = [one for one in waiting if not one[1]["properties"]["delivery_tag"].startswith(_AGAIN)]
-        with redis.pipeline(transaction=False) as pipe:
-            for queue, message in (*seen, *self._old_turns):
-                tag = f"{_AGAIN}{self._dice.getrandbits(64)}"
-                again = {**message, "properties": {**message["properties"], "delivery_tag": tag}}
-                pipe.rpush(queue, json.dumps(again))
-            pipe.execute()
-        self.toll.turns_doubled += len(seen) + len(self._old_turns)
-        self._old_turns = seen
+    def double_wakes(self) -> None:
+        """Wake-ups that no script has counted: copies, as a broker delivers them."""
+        copies = self._dice.randint(1, _MOST_COPIES)
+        waker = Waker(self._fleet.broker_url, DEFAULT_WORKSPACE)
+        if waker.wake(copies):
+            self.toll.wakes_doubled += copies
+        waker.close()
 
     # --- the network ---
 
@@ -216,7 +204,7 @@ EVENTS: dict[str, Callable[[Tormentor], None]] = {
     "kill_redis": Tormentor.kill_redis,
     "freeze_worker": Tormentor.freeze_worker,
     "empty_broker": Tormentor.empty_broker,
-    "double_turns": Tormentor.double_turns,
+    "double_wakes": Tormentor.double_wakes,
     "drop_broker_replies": Tormentor.drop_broker_replies,
     "cut_redis": Tormentor.cut_redis,
     "stall_redis": Tormentor.stall_redis,

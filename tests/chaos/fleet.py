@@ -18,7 +18,7 @@ from typing import Self
 
 from redis import Redis
 
-from onelane import keyspace
+from onelane.keys import Keys
 from onelane_sandbox.client import SandboxControl
 from onelane_worker.cli._local_stack import Program, is_ready
 
@@ -30,14 +30,14 @@ from .worklist import ATTRIBUTES, Writer
 START_S = 90.0
 """Patience with a process that starts: 1 s on a quiet machine, 12 s have been seen on a crowded one."""
 FOR_EVER = 10**9
-_LANE_SCRIPTS = (b":answer:", b":ext:", b":dedupe:")
-"""Words that stand in calls of the scripts under the lease, of the leaf's, and of submit."""
+_LANE_SCRIPTS = (Keys().prefix.encode(),)
+"""What stands in every call of a script."""
 _SANDBOX = (
     "from onelane_sandbox.serve import run; "
     "run(port=0, index_lag={lag}, seed={seed}, rate_per_minute=10_000_000, "
     "on_ready=lambda url: print('serving', url, flush=True))"
 )
-_WORKER = ("-m", "celery", "-A", "onelane_worker.app", "worker", "-P", "threads", "-c", "8", "-l", "INFO")
+_WORKER = ("-m", "celery", "-A", "onelane_worker.app", "worker", "-c", "8", "-l", "INFO")
 
 
 class Fleet:
@@ -52,7 +52,7 @@ class Fleet:
         self.began = 0.0
         self._pace = folder / "pace"
         self._seed = seed
-        self._durable = durable
+        self.durable = durable
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,11 +105,11 @@ class Fleet:
             **SETTINGS,
             "REDIS_URL": self.redis_url,
             "BROKER_URL": self.broker_url,
-            "REDIS_DURABLE": self._durable,
+            "REDIS_DURABLE": self.durable,
             "INTERCOM_URL": f"http://127.0.0.1:{self.intercom_proxy.port}",
         }
         name = f"worker{number}"
-        args = [*_WORKER, "--without-gossip", "--without-mingle", "-n", f"{name}@chaos"]
+        args = [*_WORKER, "-n", f"{name}@chaos"]
         return python(name, args, settings, self.folder / f"{name}.log")
 
     def await_ready(self, worker: Program) -> float:
@@ -162,7 +162,7 @@ class Fleet:
         told.replace(self._pace)  # at no moment is there half a number
 
     def stages(self) -> list[list[int]]:
-        """The processes that a turn passes through; it passes our own in a proxy."""
+        """The processes that a wake-up passes through; it passes our own in a proxy."""
         return [[one.pid for one in self.workers if one.pid], [self.valkey.pid], [os.getpid()]]
 
     def worklist(self, number: int) -> Path:
@@ -175,10 +175,7 @@ class Fleet:
 
     def pending(self) -> int:
         """Intents accepted and not ended."""
-        with self.direct.pipeline(transaction=False) as pipe:
-            for partition in keyspace.PARTITIONS:
-                pipe.hget(keyspace.counters(partition), "pending")
-            return sum(int(count or 0) for count in pipe.execute())
+        return int(self.direct.hget(Keys().key("counters"), "pending") or 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,10 +3,11 @@
 At the kill every lane with waiting intents is photographed. It has moved once anything of it is different
 that only a living holder changes: fence, head, lease, open write. A lane can move one lease after a worker
 was there, and, if a write of it may still commit or its retry has its time, not before that. It must have
-moved one second later.
+moved four seconds later: a timer ticks every half second, and where nobody could tick for half a lease, no
+lease is ended for two seconds.
 
-A lane whose turn stands in the broker's queue was not touched by the kill: it waits for its place in the line
-as before. It is watched, too, but the line's length is not the kill's doing.
+A lane that is ready was not touched by the kill: it waits for its place in the line as before. It is watched,
+too, but the line's length is not the kill's doing.
 
 What the machine owes is taken off the delay before it is judged (see `noise`), up to a cap: a late lane that
 would need more is neither within nor too late, but not proven, and shown with its raw time.
@@ -20,18 +21,19 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from onelane import keyspace
+from onelane.keys import READY_CLASSES, Keys
 
 from .noise import Clock, Stages
 from .scale import LEASE_S
 
 LOOK_EVERY_S = 0.05
-SLACK_S = 1.0
+SLACK_S = 4.0
 BOUND_S = LEASE_S + SLACK_S
 MOST_TAKEN_OFF_S = 1.5
 """Of one lane's delay. The kernel cannot say whether the thread that waited was on this lane's way; were all
 its waits taken off, any delay would vanish on a busy machine. So it stays less than the bound itself: what
-counts as within has moved 2.5 s after it could, at the latest, whatever the machine did."""
+counts as within has moved 5.5 s after it could, at the latest, whatever the machine did."""
+KEY = Keys().key
 _FIELDS = ("fence", "until", "commit")
 Picture = tuple[str | None, ...]
 
@@ -61,7 +63,9 @@ class Scene:
     ready_at: Callable[[], float | None]
     """Since when a worker is there."""
     stages: Callable[[], Stages]
-    """The processes that a turn passes through."""
+    """The processes that a wake-up passes through."""
+    hold_s: float = 0.0
+    """How long nothing is granted after Redis came back."""
 
 
 @dataclass(slots=True)
@@ -83,7 +87,7 @@ class Recovery:
     blocked_s: float = 0.0
     """Slowest of them, counted from that time."""
     in_line: int = 0
-    """Lanes whose turn stood in the broker's queue."""
+    """Lanes that were ready."""
     in_line_s: float = 0.0
     """Slowest of them, counted like the free ones; not judged."""
     judged: int = 0
@@ -95,7 +99,7 @@ class Recovery:
     raw_late_s: float = -LEASE_S
     """Worst delay of a judged lane with nothing taken off."""
     latest: str = ""
-    """The lane of `late_s`, and what kept it at the kill: its lease, its time, or a turn that was lost."""
+    """The lane of `late_s`, and what kept it at the kill: its lease, or its time."""
     unproven: int = 0
     """Free and blocked lanes that are late, unless more is taken off than may be."""
     unproven_late_s: float = -LEASE_S
@@ -120,7 +124,7 @@ class Recovery:
 
     @property
     def late(self) -> bool:
-        """The promise is broken, whatever the machine did: it is one second after the lane could move."""
+        """The promise is broken, whatever the machine did: a lane moved later than SLACK_S after it could."""
         return bool(self.stuck) or self.late_s > SLACK_S
 
     @property
@@ -140,7 +144,7 @@ def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
     with redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
             _ask(pipe, lane)
-            pipe.zscore(keyspace.due(keyspace.partition_of(lane)), lane)
+            pipe.zscore(KEY("due"), lane)
         answers = pipe.execute()
     found = []
     for lane, head, held, due in zip(lanes, answers[::3], answers[1::3], answers[2::3], strict=True):
@@ -150,14 +154,14 @@ def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
         waits_until = (due or 0) / 1000
         leased = until > 0 and due is not None and waits_until <= until + 0.001
         free_at = max(commit if commit > now else 0.0, 0.0 if leased or waits_until <= now else waits_until)
-        kept_by = "lease" if leased else "time" if due is not None else "lost turn"
+        kept_by = "lease" if leased else "time" if due is not None else "the line"
         found.append(Waiting(lane, (head, *held), free_at, kept_by))
     return found
 
 
 def _ask(pipe: Redis, lane: str) -> None:
-    pipe.lindex(keyspace.queue(lane), 0)
-    pipe.hmget(keyspace.lane(lane), _FIELDS)
+    pipe.lindex(KEY("queue", lane), 0)
+    pipe.hmget(KEY("lane", lane), _FIELDS)
 
 
 def watch(scene: Scene, timeout_s: float) -> Recovery:
@@ -177,8 +181,9 @@ class _Watch:
         self._waiting = self._lanes()
 
     def _lanes(self) -> dict[str, Waiting]:
-        lanes = [key.rpartition(":")[2] for key in self._redis.scan_iter("onelane:{*}:queue:*", count=1000)]
-        line = "".join(str(self._redis.lrange(keyspace.broker_queue(one), 0, -1)) for one in keyspace.QUEUES)
+        queues = self._redis.scan_iter(KEY("queue", "*"), count=1000)
+        lanes = [key.rpartition(":")[2] for key in queues]
+        line = {lane for one in READY_CLASSES for lane in self._redis.zrange(KEY("ready", one), 0, -1)}
         waiting = photograph(self._redis, lanes)
         self._in_line = {one.lane for one in waiting if one.lane in line}
         judged = [one for one in waiting if one.lane not in self._in_line]
@@ -206,10 +211,13 @@ class _Watch:
             self.recovery.held_up_s = self._open_at - self._ready_at
 
     def _stopped_until(self, now: float) -> float:
-        """By the rate limit or the breaker, which stop everybody."""
-        if self._redis.hexists(keyspace.BREAKER, "state"):
+        """By the rate limit, the breaker or the hold after a failover, which stop everybody."""
+        if self._redis.hexists(KEY("breaker"), "state"):
             return now
-        return float(self._redis.get(keyspace.THROTTLE) or 0) / 1000
+        throttled_ms = float(self._redis.hget(KEY("bucket"), "until") or 0)
+        since_ms = float(self._redis.hget(KEY("epoch"), "since") or 0)
+        held_until = since_ms / 1000 + self._scene.hold_s if since_ms else 0.0
+        return max(throttled_ms / 1000, held_until)
 
     def _moved(self) -> list[str]:
         with self._redis.pipeline(transaction=False) as pipe:

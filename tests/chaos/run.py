@@ -128,8 +128,8 @@ def _faults(fleet: Fleet, toll: Toll, requests: list[dict[str, Any]]) -> Counter
     for name, proxy in proxies.items():
         faults[f"{name}: replies lost"] = proxy.dropped
         faults[f"{name}: connections cut"] = proxy.cuts
-    faults["broker: turns deleted"] = toll.turns_deleted
-    faults["broker: turns doubled"] = toll.turns_doubled
+    faults["broker: wake-ups deleted"] = toll.wakes_deleted
+    faults["broker: wake-ups doubled"] = toll.wakes_doubled
     return faults
 
 

@@ -13,6 +13,9 @@ SETTLE_WINDOW_S = 4.0
 INDEX_LAG_S = (0.5, 3.5)
 """Shorter than the settle window: an index that lags longer breaks what the settings assume."""
 
+HOLD_S = SEND_GRACE_S + HTTP_TIMEOUT_S + WRITE_TAIL_S
+"""Of the workers after a failover: what they take by default."""
+
 SETTINGS: Mapping[str, object] = {
     "LEASE_S": LEASE_S,
     "HTTP_TIMEOUT_S": HTTP_TIMEOUT_S,
@@ -24,7 +27,7 @@ SETTINGS: Mapping[str, object] = {
     "BACKOFF_BASE_S": 0.1,
     "BACKOFF_CAP_S": 1,
     "PARKED_RETRY_S": 0.5,
-    "DUE_INTERVAL_S": 0.1,
+    "NEW_REDIS": "true",
     "MAX_ATTEMPTS": 10_000,
     "MAX_KILLS": 1_000,
     "REQUESTS_PER_10S": 1_000_000,
@@ -83,7 +86,7 @@ SHORT = Scale(
         "kill_redis": 1,
         "freeze_worker": 2,
         "empty_broker": 1,
-        "double_turns": 3,
+        "double_wakes": 3,
         "drop_broker_replies": 1,
         "cut_redis": 1,
         "drop_intercom_replies": 1,
@@ -102,7 +105,7 @@ LONG = Scale(
         "kill_redis": 3,
         "freeze_worker": 4,
         "empty_broker": 4,
-        "double_turns": 20,
+        "double_wakes": 20,
         "drop_broker_replies": 6,
         "cut_redis": 4,
         "stall_redis": 3,

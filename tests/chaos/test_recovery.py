@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from redis import Redis
 
-from onelane import keyspace
-
 from . import noise, recovery
-from .recovery import LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch
+from .recovery import KEY, LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch
 from .scale import LEASE_S
 
 KILLED_AT = 1_800_000_000.0
@@ -48,10 +46,10 @@ class Stand:
 
     def lane(self, lane: str, *, moves_at_s: float | None, commit_at_s: float | None = None) -> None:
         """A lane that is leased for one lease at the kill, and is taken over at some time."""
-        until_ms, name = _ms(LEASE_S), keyspace.lane(lane)
-        self.redis.rpush(keyspace.queue(lane), "head")
+        until_ms, name = _ms(LEASE_S), KEY("lane", lane)
+        self.redis.rpush(KEY("queue", lane), "head")
         self.redis.hset(name, mapping={"fence": 1, "until": until_ms})
-        self.redis.zadd(keyspace.due(keyspace.partition_of(lane)), {lane: until_ms})
+        self.redis.zadd(KEY("due"), {lane: until_ms})
         if commit_at_s is not None:
             self.redis.hset(name, "commit", _ms(commit_at_s))
         if moves_at_s is not None:
@@ -86,8 +84,8 @@ def stand(fake_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Stand:
     return stand
 
 
-@pytest.mark.parametrize(("moves_at_s", "within"), [(0.5, True), (1.4, True), (1.85, True), (2.2, False)])
-def test_a_free_lane_has_a_lease_and_a_second(stand: Stand, moves_at_s: float, within: bool) -> None:
+@pytest.mark.parametrize(("moves_at_s", "within"), [(0.5, True), (1.4, True), (4.85, True), (5.2, False)])
+def test_a_free_lane_has_a_lease_and_four_seconds(stand: Stand, moves_at_s: float, within: bool) -> None:
     stand.lane(LANE, moves_at_s=moves_at_s)
     told = stand.watch()
     assert (told.free, told.blocked, told.within) == (1, 0, within)
@@ -101,8 +99,8 @@ def test_the_start_of_the_only_worker_is_not_counted(stand: Stand) -> None:
     assert (told.started_s, told.free_s) == (4, about(0.5))
 
 
-@pytest.mark.parametrize(("moves_at_s", "within"), [(3.8, True), (4.2, False)])
-def test_a_blocked_lane_has_a_second_after_its_write_can_no_longer_commit(
+@pytest.mark.parametrize(("moves_at_s", "within"), [(6.8, True), (7.2, False)])
+def test_a_blocked_lane_has_four_seconds_after_its_write_can_no_longer_commit(
     stand: Stand, moves_at_s: float, within: bool
 ) -> None:
     stand.lane(LANE, moves_at_s=moves_at_s, commit_at_s=3)
@@ -116,11 +114,11 @@ def test_only_waits_since_the_lane_could_move_are_taken_off(
     stand: Stand, waited_at_s: float, within: bool
 ) -> None:
     stand.waited = [(waited_at_s, 0.4)]
-    stand.lane(LANE, moves_at_s=2.2)
+    stand.lane(LANE, moves_at_s=5.2)
     told = stand.watch()
     assert told.within == within
     assert told.waited_s == pytest.approx(0.4 if within else 0.0)
-    assert told.free_s == about(2.2)
+    assert told.free_s == about(5.2)
 
 
 def test_one_waiting_thread_does_not_hide_a_slow_lane(stand: Stand) -> None:
@@ -132,15 +130,15 @@ def test_one_waiting_thread_does_not_hide_a_slow_lane(stand: Stand) -> None:
     assert (told.unproven_s, told.free_s, told.waited_s) == (about(13.5), about(13.5), 0.0)
 
 
-@pytest.mark.parametrize(("moves_at_s", "judged"), [(3.4, True), (3.6, False)])
+@pytest.mark.parametrize(("moves_at_s", "judged"), [(6.4, True), (6.6, False)])
 def test_no_more_than_the_cap_is_taken_off(stand: Stand, moves_at_s: float, judged: bool) -> None:
-    stand.waited = [(3.0, 2.5)]
+    stand.waited = [(6.0, 2.5)]
     stand.lane(LANE, moves_at_s=moves_at_s)
     told = stand.watch()
     assert (told.judged, told.unproven, told.within) == (judged, not judged, judged)
     if judged:
         assert told.waited_s == pytest.approx(MOST_TAKEN_OFF_S)
-        assert (told.raw_s, told.judged_s) == (about(3.4), about(1.9))
+        assert (told.raw_s, told.judged_s) == (about(6.4), about(4.9))
 
 
 def test_what_is_late_even_without_its_waits_is_late(stand: Stand) -> None:
@@ -160,7 +158,7 @@ def test_one_judged_lane_of_a_kill_is_enough(stand: Stand) -> None:
 
 
 def test_while_intercom_lets_nobody_call_nothing_is_late(stand: Stand) -> None:
-    stand.redis.set(keyspace.THROTTLE, _ms(3))
+    stand.redis.hset(KEY("bucket"), "until", _ms(3))
     stand.lane(LANE, moves_at_s=4.5)
     told = stand.watch()
     assert told.within
@@ -175,7 +173,7 @@ def test_the_slowest_lane_counts_and_is_named(stand: Stand) -> None:
 
 
 def test_a_lane_in_line_is_not_judged(stand: Stand) -> None:
-    stand.redis.rpush(keyspace.broker_queue("interactive"), f"… {LANE} …")
+    stand.redis.zadd(KEY("ready", "interactive"), {LANE: 1})
     stand.lane(LANE, moves_at_s=9)
     told = stand.watch()
     assert (told.in_line, told.free, told.in_line_s, told.within) == (1, 0, about(9), True)

@@ -10,7 +10,7 @@ import pytest
 from tests.checker.report import LOST, Report, Violation
 
 from .events import Toll
-from .recovery import Recovery
+from .recovery import BOUND_S, SLACK_S, Recovery
 from .run import BROKEN, HOLDS, NOTHING_TO_JUDGE, TOO_BUSY, Options, Result
 from .scale import LONG, SHORT, Scale
 from .table import PAPER_WIDTH, as_json, text
@@ -49,7 +49,7 @@ def ended(*recoveries: Recovery, scale: Scale = SHORT) -> Result:
         ([judged(ONE), judged(ALL), unproven(ONE)], LONG, TOO_BUSY),
         ([judged(ONE), unproven(ALL)], SHORT, TOO_BUSY),
         ([judged(ONE, unproven=1, unproven_late_s=29.0)], SHORT, HOLDS),
-        ([judged(ONE, late_s=1.1), unproven(ALL)], SHORT, BROKEN),
+        ([judged(ONE, late_s=SLACK_S + 0.1), unproven(ALL)], SHORT, BROKEN),
         ([judged(ONE, stuck=["a" * 32])], SHORT, BROKEN),
     ],
 )
@@ -68,7 +68,9 @@ def test_what_is_broken_is_never_called_unproven() -> None:
 
 def test_the_raw_time_stands_beside_the_judged_one() -> None:
     shown = text(ended(judged(ONE, late_s=0.2, unproven=2, unproven_late_s=29.0), unproven(ALL)))
-    slowest = "1.20 s of 2 s (one lease + 1 s); with the waits for CPU 30.00 s; 4 not proven"
+    slowest = (
+        f"1.20 s of {BOUND_S:g} s (one lease + {SLACK_S:g} s); with the waits for CPU 30.00 s; 4 not proven"
+    )
     assert f"slowest recovery           {slowest}" in shown
     assert [line.split() for line in shown.splitlines() if line.startswith("  2 not")] == [
         ["2", "not", "proven", "30.00", "s"]
