@@ -1,0 +1,415 @@
+"""Claim and tick: who gets which lane, and what becomes of leases that run out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from onelane_worker.lanes.types import Claimed, Grant, GrantedIntent, Lease, Lock, StoredEntry, Target, Ticked
+
+from .guards import Guards
+from .placing import BLOCKED_MS
+from .state import EngineRecord, Intent, Lane, is_marker
+
+EXTRA_POPS: Final = 4
+"""A claim of n lanes pops at most 2n + this many."""
+TURN: Final = 8
+"""Every so many pops a bulk lane goes first."""
+MOVED_AT_ONCE: Final = 200
+MOVER_MS: Final = 1_000
+"""An engine that has not moved lanes for so long is replaced."""
+SPARED_MS: Final = 2_000
+"""How long leases are spared after nobody ticked."""
+HEAL_MS: Final = 1_000
+CHECK_KIND: Final = "duplicate_check"
+
+
+class Granting(Guards):
+    """The scripts claim and tick, and `more`, which grants by the same rules."""
+
+    def engine_record(self, engine: str) -> EngineRecord:
+        engines = self.state.engines
+        if engine not in engines:
+            engines[engine] = EngineRecord()
+        return engines[engine]
+
+    # ── claim ──
+
+    def claim(
+        self,
+        engine: str,
+        number: int,
+        most: int,
+        *,
+        suspects: tuple[int, int],
+        wakes: int,
+        in_hand: int,
+    ) -> Claimed:
+        """Grant up to `most` lanes."""
+        self.look_at_server()
+        state, record = self.state, self.engine_record(engine)
+        token = f"{engine}:{number}"
+        if number < record.number and self.rules.claim_old_refused:
+            return self._claimed("stale")
+        if number == record.number and self.rules.claim_repeats:
+            return self._claimed("again", [self.grant(lane) for lane in self._granted_before(record, token)])
+        record.number, record.grants = number, ()
+        state.tokens = max(0, state.tokens - wakes)
+        if self.is_shut():
+            return self._claimed("hold" if self.in_hold() else "open")
+        half = state.breaker.state == "half" and self.rules.half_one_lane and self.rules.breaker_gates
+        if half:
+            if self.is_tried(state.breaker):
+                return self._claimed("half")
+            most = min(most, 1)
+        self.load_bucket()
+        most = min(most, in_hand + self.calls_left())
+        granted = self._pop_lanes(most, suspects, in_hand, token)
+        record.grants = tuple((lane.name, lane.fence) for lane in granted)
+        if half and granted:
+            state.breaker.trial = record.grants[0]
+        reserved = max(0, len(granted) - in_hand)
+        if reserved:
+            self.take_calls(reserved)
+        more, wait_ms = (False, 0) if half else self._what_is_left(suspects, granted, in_hand)
+        grants = [self.grant(lane) for lane in granted]
+        return self._claimed("ok", grants, more=more, calls=reserved, wait_ms=wait_ms)
+
+    def _what_is_left(
+        self, suspects: tuple[int, int], granted: Sequence[Lane], in_hand: int
+    ) -> tuple[bool, int]:
+        """Would another claim be granted something now? If only calls are missing, ms until it would."""
+        ready = self.state.ready
+        suspect = self._suspect_may_go(*self._suspects_after(suspects, granted))
+        bulk = bool(ready["bulk"]) and self.bulk_may_go()
+        if not (ready["interactive"] or bulk or suspect):
+            return False, 0
+        can_call = in_hand > len(granted) or self.calls_left()
+        if can_call and (ready["interactive"] or suspect or (bulk and not self.is_low())):
+            return True, 0
+        return False, math.ceil(self.wait_for(max(1.0, self.bucket_size / 2)))
+
+    def _claimed(self, word: Any, grants: Sequence[Grant] = (), **more: Any) -> Claimed:
+        return Claimed(
+            word,
+            tuple(grants),
+            epoch_ms=self.state.epoch_since or None,
+            breaker=self.breaker_state(),
+            bulk=self.breaker_state(True),
+            now_ms=self.now,
+            **more,
+        )
+
+    def _granted_before(self, record: EngineRecord, token: str) -> list[Lane]:
+        lanes = [(self.lane(name), fence) for name, fence in record.grants]
+        return [
+            lane
+            for lane, fence in lanes
+            if (lane.token == token and lane.fence == fence) or not self.rules.claim_repeats_owned
+            if lane.queue
+        ]
+
+    def _suspects_after(self, suspects: tuple[int, int], granted: Sequence[Lane]) -> tuple[int, int]:
+        """How many suspects may still come, and how many the engine has, after these grants."""
+        room, here = suspects
+        for kills in filter(None, map(self.kills_of, granted)):
+            here += 1
+            room = room - 1 if kills < 2 or not self.rules.suspect_engine_alone else 0
+        return room, here
+
+    def _pop_lanes(self, most: int, suspects: tuple[int, int], in_hand: int, token: str) -> list[Lane]:
+        state, rules = self.state, self.rules
+        granted: list[Lane] = []
+        for _ in range(2 * most + EXTRA_POPS):
+            if len(granted) >= most:
+                break
+            kind = "suspect"
+            if not self._suspect_may_go(*self._suspects_after(suspects, granted)):
+                promised = max(0, len(granted) - in_hand)
+                if (chosen := self._interactive_or_bulk(promised)) is None:
+                    break
+                kind = chosen
+            name = next(iter(state.ready[kind]))
+            del state.ready[kind][name]
+            self.on_pop(kind)
+            lane = self.lane(name)
+            if not self.offer(lane, token):
+                continue
+            granted.append(lane)
+            if kind == "bulk" and state.bulk_breaker.state == "open":
+                state.bulk_breaker.trial = (lane.name, lane.fence)
+                if rules.bulk_trial_waits:
+                    state.bulk_breaker.next = self.now + self.settings.bulk_pause_ms
+        return granted
+
+    def _suspect_may_go(self, room: int, here: int) -> bool:
+        """Suspects go in their order: one that must be alone waits until the others have ended."""
+        waiting = self.state.ready["suspect"]
+        if not waiting:
+            return False
+        alone = self.rules.suspect_engine_alone and self.kills_of(self.lane(next(iter(waiting)))) >= 2
+        return room > 0 and not (here and alone)
+
+    def _interactive_or_bulk(self, promised: int) -> str | None:
+        """Bulk lanes go while the bucket is above half and nothing interactive is ready, or at every eighth
+        pop."""
+        state, rules = self.state, self.rules
+        state.pops += 1
+        low = self.is_low(promised)
+        turn = rules.eighth_pop and state.pops % TURN == 0 and not (low and not rules.eighth_pop_always)
+        interactive = state.ready["interactive"]
+        if state.ready["bulk"] and (turn or not (interactive or low)) and self.bulk_may_go():
+            return "bulk"
+        return "interactive" if interactive else None
+
+    # ── one lane ──
+
+    def offer(self, lane: Lane, token: str, *, goes_on: bool = False) -> bool:
+        """Grant the lane, or park it where it belongs. `goes_on`: under the same lease."""
+        rules, settings = self.rules, self.settings
+        self.stop_waiting(lane)
+        if not lane.queue and not (not goes_on and self._begin_check(lane)):
+            self._refuse(lane)
+            self.fall_asleep(lane)
+            return False
+        if lane.commit > self.now and rules.unknown_holds and not goes_on:
+            self._refuse(lane, keeps_locks=rules.unknown_keeps_locks)
+            self.park(lane, lane.commit)
+            return False
+        if is_marker(lane.queue[0]):
+            self._refuse(lane)
+            self.place(lane)
+            return False
+        head = self.state.intents[lane.queue[0]]
+        if head.schema > settings.schema and rules.newer_waits:
+            self._refuse(lane)
+            self.park(lane, self.now + settings.newer_ms)
+            return False
+        for digest in head.exts:
+            if self.holder(digest, lane) is not None:
+                self._refuse(lane)
+                self.wait_for_ext(lane, digest)
+                return False
+        if head.target and rules.marker_first:
+            target = self.lane(head.target)
+            if not target.queue or target.queue[0] != f"~{head.id}":
+                self._refuse(lane)
+                lane.waits = ("lane", target.name)
+                self.park(lane, self.now + BLOCKED_MS)
+                return False
+        self._grant_it(lane, head, token, goes_on)
+        return True
+
+    def _begin_check(self, lane: Lane) -> bool:
+        """The settle check that is due becomes an intent."""
+        check = lane.check
+        if check is None or lane.check_at > self.now:
+            return False
+        lane.check = None
+        self.state.intents[check.id] = Intent(check.id, lane.name, CHECK_KIND, check.payload, 1, True, self.now)
+        self.state.pending += 1
+        lane.queue.append(check.id)
+        return True
+
+    def _refuse(self, lane: Lane, *, keeps_locks: bool = False) -> None:
+        """The lane is parked: what it holds, and what it wanted, may go to the next."""
+        if not keeps_locks:
+            self.give_back(lane)
+        lane.token = None
+        if self.rules.parked_wakes_next and lane.queue and not is_marker(lane.queue[0]):
+            for digest in self.state.intents[lane.queue[0]].exts:
+                self.wake_waiter(digest)
+
+    def _grant_it(self, lane: Lane, head: Intent, token: str, goes_on: bool) -> None:
+        rules = self.rules
+        self.take_locks(lane, head.exts)
+        self.unready(lane.name)
+        if not goes_on:
+            lane.token = token
+            lane.fence = max(lane.fence + 1, self.now_us) if rules.fence_by_clock else lane.fence + 1
+        lane.usable = not lane.dirty or not rules.dirty
+        lane.dirty = True
+        self.extend(lane)
+        if not rules.lease_due:
+            self.state.due.pop(lane.name, None)
+        head.attempts += 1
+        head.state, head.next = "working", 0
+        lane.yields = False
+        lane.batch = self._batch(lane, head)
+        lane.seen = len(lane.queue)
+        lane.served = max(lane.served, lane.batch)
+        self.on_grant(lane, goes_on)
+
+    def extend(self, lane: Lane) -> None:
+        """The lease lives for its full time from now on."""
+        lane.until = self.now + self.settings.lease_ms
+        self.state.due[lane.name] = lane.until
+
+    def _batch(self, lane: Lane, head: Intent) -> int:
+        """Length of the queue's prefix that is granted; the planner decides how much of it folds."""
+        rules, settings = self.rules, self.settings
+        if head.target or (head.kills >= 2 and rules.suspect_batch_alone):
+            return 1
+        size, count = self.size_of(head.payload), 1
+        for element in lane.queue[1 : settings.fold_max]:
+            if is_marker(element):
+                if rules.batch_before_marker:
+                    break
+                count += 1
+                continue
+            intent = self.state.intents[element]
+            size += self.size_of(intent.payload)
+            if size > settings.batch_bytes or (intent.schema > settings.schema and rules.batch_known_schema):
+                break
+            count += 1
+        return count
+
+    def size_of(self, payload: Any) -> int:
+        """Bytes."""
+        return len(payload.encode()) if isinstance(payload, str) else 1
+
+    # ── what a grant tells ──
+
+    def grant(self, lane: Lane) -> Grant:
+        """What the holder is told."""
+        state = self.state
+        head = self.intent_of(lane.queue[0])
+        entry = self.entry_of(lane)
+        outdated, moved = self._done_by_others(lane, entry)
+        return Grant(
+            lane.name,
+            str(lane.token),
+            lane.fence,
+            self.now,
+            tuple(self._granted(state.intents[i]) for i in lane.queue[: lane.batch] if not is_marker(i)),
+            lane.usable,
+            error=head.error,
+            registry=entry and entry.text,
+            consent=lane.consent,
+            journal=lane.journal,
+            open_write=lane.open_write,
+            commit_until_ms=lane.commit or None,
+            locks=tuple(self._lock(digest) for digest in lane.exts),
+            outdated=outdated,
+            moved=moved,
+            target=self._target(self.lane(head.target)) if head.target else None,
+        )
+
+    def entry_of(self, lane: Lane) -> StoredEntry | None:
+        """The registry entry, while it lives."""
+        return lane.registry if lane.registry_until > self.now else None
+
+    def _granted(self, intent: Intent) -> GrantedIntent:
+        return GrantedIntent(
+            intent.id,
+            intent.payload,
+            intent.accepted,
+            intent.attempts,
+            intent.kills,
+            intent.again or None,
+            intent.whole,
+            intent.burials,
+            intent.bulk,
+        )
+
+    def _lock(self, digest: str) -> Lock:
+        ext = self.ext(digest)
+        pointer = ext.pointer if ext.pointer_until > self.now else None
+        return Lock(digest, pointer, dict(ext.versions))
+
+    def _target(self, lane: Lane) -> Target:
+        entry = self.entry_of(lane)
+        outdated, moved = self._done_by_others(lane, entry)
+        return Target(lane.name, entry and entry.text, lane.consent, not lane.dirty, outdated, moved)
+
+    def _done_by_others(
+        self, lane: Lane, entry: StoredEntry | None
+    ) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Since when what the lane knows of its contacts is outdated, and which have moved away from it."""
+        outdated, moved = {}, {}
+        for digest in entry.about if entry is not None else ():
+            contact = self.state.contacts.get(digest)
+            if contact is None:
+                continue
+            since = contact.others if contact.writer == lane.name else contact.wrote
+            if contact.home is not None and contact.home != lane.name:
+                moved[digest] = contact.moved
+                since = max(since, contact.moved)
+            if since and self.rules.foreign_noted:
+                outdated[digest] = since
+        return outdated, moved
+
+    # ── tick ──
+
+    def tick(self, engine: str, name: str, leases: Sequence[Lease]) -> Ticked:
+        """Renew the engine's leases; one engine also moves what is due."""
+        state, rules = self.state, self.rules
+        record = self.engine_record(engine)
+        lost = self._renew(leases) if rules.renewed else frozenset()
+        if self.now - state.ticked > self.settings.lease_ms / 2:
+            state.spare = self.now + SPARED_MS
+        state.ticked = record.seen = self.now
+        record.name = name
+        if rules.wake_heals and state.tokens > 0 and self.now - state.healed >= HEAL_MS:
+            state.tokens -= 1
+            state.healed = self.now
+        more = False
+        if state.mover in (None, engine) or self.now - state.moved_at >= MOVER_MS or not rules.one_mover:
+            state.mover, state.moved_at = engine, self.now
+            self.look_at_server()
+            more = self._move_what_is_due()
+        return Ticked(
+            lost,
+            any(state.ready.values()),
+            self.breaker_state(),
+            self.breaker_state(True),
+            self.take_probe(),
+            more,
+        )
+
+    def _renew(self, leases: Sequence[Lease]) -> frozenset[tuple[str, int]]:
+        lost = []
+        for lease in leases:
+            lane = self.lane(lease.lane)
+            if not self.rules.renewed_by_owner:
+                lane.token, lane.fence = lease.token, lease.fence
+                self.unready(lane.name)
+            if lane.token == lease.token and lane.fence == lease.fence:
+                self.extend(lane)
+            else:
+                lost.append((lease.lane, lease.fence))
+        return frozenset(lost)
+
+    def _move_what_is_due(self) -> bool:
+        """Make due lanes ready; end leases that ran out. Returns whether more may be due."""
+        shut = self.is_shut() and self.rules.shut_moves_leases_only
+        due = sorted((at, name) for name, at in self.state.due.items() if at <= self.now)
+        moved = 0
+        for _, name in due[:MOVED_AT_ONCE]:
+            lane = self.lane(name)
+            if (lane.token is None and shut) or (lane.token is not None and not self._end_lease(lane)):
+                continue
+            moved += 1
+            if self.rules.due_made_ready:
+                self.make_ready(lane)
+            else:
+                self.state.due.pop(name)
+        return moved == MOVED_AT_ONCE
+
+    def _end_lease(self, lane: Lane) -> bool:
+        """The lease ran out. Its head is charged if the holder's process is gone."""
+        if lane.until > self.now and self.rules.lease_living_stays:
+            self.state.due[lane.name] = lane.until
+            return False
+        if self.rules.outage_not_charged and self.now < self.state.spare:
+            return False
+        holder = str(lane.token).rpartition(":")[0]
+        seen = self.engine_record(holder).seen
+        lives = self.rules.living_not_charged and seen >= lane.until - self.settings.lease_ms / 2
+        young = self.rules.epoch_not_charged and self.epoch_is_young()
+        if self.rules.kill_charged and lane.queue and not lives and not young:
+            self.intent_of(lane.queue[0]).kills += 1
+            self.on_kill(lane)
+        lane.token = None
+        return True

@@ -1,0 +1,133 @@
+"""Kinds of histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from onelane_worker.lanes.types import LaneSettings
+
+from .faults import CHECK_MS, COMMIT_MS, LAG_MS, REGISTRY_MS
+
+NO_LIMIT: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What a history is made of. Times in ms."""
+
+    mix: str = "set"
+    """Which intents: set, ext, change, erase, all."""
+    lanes: int = 3
+    engines: int = 2
+    slots: int = 2
+    intents: int = 5
+    horizon_ms: float = 90_000
+    kinds: tuple[str, ...] | None = None
+    """Faults that happen; None: all."""
+    late_share: float = 0.05
+    """How often a write commits late."""
+    limit: int = NO_LIMIT
+    """Calls in ten seconds."""
+    wake_delay_ms: float = 10
+    poison: int = 0
+    """Intents that kill their process when they are served,"""
+    poison_writes: bool = False
+    """or when the answer of a write arrives."""
+    outage: str = ""
+    """`failed`: nobody is answered; `probes`: only probes are; `writes`: only reads are; `refused`: the token is
+    refused."""
+    failover: str = ""
+    """`rollback`: Redis loses a moment; `emptied`: it loses everything."""
+    resumes: bool = False
+    """An operator ends the hold after a failover."""
+    upgrade: bool = False
+    """Some payloads are too new for the engines, until each is upgraded."""
+    pauses: bool = False
+    """An operator pauses."""
+    rejecting: bool = False
+    """Most bulk intents are rejected alike, until somebody mends it."""
+    hoards: bool = False
+    """Engines reserve more calls than they need."""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def lane_settings(self) -> LaneSettings:
+        """The settings of its engines."""
+        return LaneSettings(
+            **{
+                "lease_ms": 5_000,
+                "commit_ms": COMMIT_MS,
+                "failover_hold_ms": COMMIT_MS,
+                "settle_window_ms": LAG_MS,
+                "registry_ttl_ms": REGISTRY_MS,
+                "fold_max": 3,
+                "schema": 1,
+                "newer_ms": 5_000,
+                "max_kills": 4,
+                "wake_max": 4,
+                "requests_per_10s": self.limit,
+                "breaker_calls": 2,
+                "breaker_lanes": 1,
+                "bulk_rejections": 3,
+                "bulk_pause_ms": 4_000,
+                **self.settings,
+            }
+        )
+
+
+_LOST = ("late", "lost_reply", "late_copy", "crash")
+_MILD = ("wake_lost", "request_dropped", "reply_lost", "throttled", "stop")
+_LATE = dict(mix="set", lanes=2, intents=8, slots=3, horizon_ms=12_000, late_share=0.5, kinds=_LOST)
+_WINDOW = dict(mix="set", lanes=20, intents=40, slots=6, horizon_ms=8_000, limit=20)
+
+SUITES: Final[dict[str, Suite]] = {
+    name: Suite(**kinds)  # type: ignore[arg-type]
+    for name, kinds in {
+        "set": dict(mix="set"),
+        "ext": dict(mix="ext", intents=7),
+        "ext2": dict(mix="ext", lanes=2, intents=7, slots=3, horizon_ms=20_000),
+        "star": dict(mix="ext", lanes=7, intents=16, slots=3, horizon_ms=25_000),
+        "change": dict(mix="change", intents=7),
+        "change4": dict(mix="change", lanes=4, intents=9, slots=3, horizon_ms=30_000),
+        "all": dict(mix="all", intents=8),
+        "dense": dict(mix="all", intents=10, horizon_ms=15_000, engines=3),
+        "hot": dict(mix="set", lanes=1, intents=8, horizon_ms=30_000),
+        "hold": dict(mix="ext", lanes=2, intents=24, horizon_ms=4_000, settings={"max_hold_ms": 2_500}),
+        "hold_slow": dict(mix="all", lanes=4, intents=12, horizon_ms=15_000, limit=5, slots=4,
+                          settings={"max_hold_ms": 8_000}),
+        "poison": dict(mix="set", lanes=4, intents=8, poison=1, slots=3, horizon_ms=20_000,
+                       kinds=(*_MILD, "lost_reply", "wake_late", "late_copy")),
+        "poison2": dict(mix="all", lanes=5, intents=10, poison=2, slots=3, horizon_ms=20_000, kinds=_MILD),
+        "poison16": dict(mix="set", lanes=24, intents=48, poison=2, slots=16, horizon_ms=10_000,
+                         kinds=("wake_lost", "request_dropped", "reply_lost", "stop")),
+        "poison32": dict(mix="set", lanes=40, intents=50, poison=2, slots=32, horizon_ms=6_000,
+                         kinds=("wake_lost", "request_dropped", "reply_lost")),
+        "poison_late": dict(mix="all", lanes=4, intents=8, poison=2, slots=3, horizon_ms=20_000,
+                            poison_writes=True),
+        "outage": dict(mix="all", intents=8, horizon_ms=40_000, outage="failed"),
+        "outage_paid": dict(mix="set", lanes=12, intents=24, slots=4, horizon_ms=20_000, limit=20, outage="failed",
+                            kinds=("lost_reply", "late_copy", "crash")),
+        "half": dict(mix="all", lanes=6, intents=12, slots=3, horizon_ms=30_000, outage="probes"),
+        "writes_fail": dict(mix="all", lanes=6, intents=14, slots=3, horizon_ms=30_000, outage="writes"),
+        "refused": dict(mix="all", lanes=5, intents=12, slots=3, horizon_ms=30_000, outage="refused",
+                        settings={"breaker_calls": 5, "breaker_lanes": 3}),
+        "rejecting": dict(mix="bulk", lanes=10, intents=24, slots=3, horizon_ms=20_000, rejecting=True),
+        "pause": dict(mix="all", intents=9, horizon_ms=30_000, pauses=True),
+        "failover": dict(mix="set", intents=6, horizon_ms=40_000, failover="rollback"),
+        "failover_all": dict(mix="all", intents=8, horizon_ms=40_000, failover="rollback"),
+        "failover_late": dict(_LATE, failover="rollback"),
+        "resume_now": dict(mix="all", intents=8, horizon_ms=40_000, failover="rollback", resumes=True),
+        "emptied": dict(mix="all", intents=9, horizon_ms=30_000, failover="emptied"),
+        "emptied_late": dict(_LATE, failover="emptied"),
+        "emptied_ext": dict(mix="ext", lanes=2, intents=9, horizon_ms=45_000, failover="emptied"),
+        "upgrade": dict(mix="all", intents=8, upgrade=True),
+        "broker": dict(mix="set", lanes=14, intents=24, horizon_ms=4_000, wake_delay_ms=40_000, slots=3),
+        "bulk": dict(mix="set", lanes=20, intents=40, slots=1, engines=1, horizon_ms=1_000),
+        "flap": dict(mix="all", lanes=4, intents=10, horizon_ms=40_000, kinds=("flap", "wake_lost", "request_dropped")),
+        "window": dict(mix="all", intents=10, horizon_ms=20_000, limit=6, slots=3),
+        "window2": dict(_WINDOW, kinds=("throttled", "lost_reply", "late_copy", "crash")),
+        "window429": dict(_WINDOW, kinds=("throttled",)),
+        "hoard": dict(_WINDOW, hoards=True, kinds=("throttled", "lost_reply", "late_copy", "freeze")),
+    }.items()
+}  # fmt: skip
+"""By name."""
