@@ -215,6 +215,8 @@ class Engine(Owner):
         """Reserve more than is needed, again and again."""
         while not self.stopping:
             yield self.history.between(100, 600)
+            if not (self.jobs or self.busy):
+                continue
             sent_at = self.history.now
             try:
                 reserved: Reserved = yield from self.script("reserve", 20)
@@ -228,7 +230,8 @@ class Engine(Owner):
         history = self.history
         while True:
             busy = self.jobs or self.busy
-            yield history.between(400, 800) if busy else history.between(1_800, 2_000)
+            pause = history.between(400, 800) if busy else history.between(1_800, 2_000)
+            yield max(pause, history.sleeps_for() - pause)
             if self.stopping and not (self.jobs and history.rules.stopping_ticks):
                 return
             try:

@@ -29,17 +29,21 @@ class Faults:
 
     def __init__(self, random: Random, most: int, kinds: tuple[str, ...] | None, until: float) -> None:
         self._random = random
-        self._left = most
+        self.left = most
         self._kinds = kinds
         self._until = until
         self.happened: list[str] = []
 
+    def are_over(self, now: float) -> bool:
+        """Can nothing go wrong any more?"""
+        return self.left <= 0 or now > self._until
+
     def strikes(self, kind: str, chance: float, now: float) -> bool:
         """Does this go wrong now?"""
-        if self._left <= 0 or now > self._until or (self._kinds is not None and kind not in self._kinds):
+        if self.are_over(now) or (self._kinds is not None and kind not in self._kinds):
             return False
         if self._random.random() >= chance:
             return False
-        self._left -= 1
+        self.left -= 1
         self.happened.append(kind)
         return True

@@ -20,7 +20,8 @@ from .world import Owner, Steps, World
 
 MOST_EVENTS = 80_000
 LONGEST_MS = 2_500_000.0
-QUIET_EVERY = 25
+LOOKS_EVERY = 25
+"""Events between two looks at whether it is over."""
 
 
 class History(World):
@@ -57,6 +58,7 @@ class History(World):
         self.judge = Judge(self)
         self.broker = Broker(self)
         self._begin()
+        self._patience_ms = self._patience()
 
     def _begin(self) -> None:
         scripts, suite, random = self.scripts, self.suite, self.random
@@ -84,7 +86,7 @@ class History(World):
             begins = BEGIN_MS + self.between(0, 40_000)
             self.outage = (begins, begins + self.between(3_000, 60_000))
         if suite.rejecting:
-            self.mended_at = BEGIN_MS + self.between(10_000, 60_000)
+            self.mended_at = BEGIN_MS + self.between(8_000, 30_000)
 
     def _join(self, steps: Steps[None], after: float) -> None:
         self.people += 1
@@ -191,8 +193,7 @@ class History(World):
 
     # ── the course of things ──
 
-    @property
-    def patience_ms(self) -> float:
+    def _patience(self) -> float:
         """How long nothing may happen while something waits."""
         suite = self.suite
         extra = 62_000 * bool(suite.outage) + 60_000 * bool(suite.failover) + 40_000 * suite.pauses
@@ -212,20 +213,28 @@ class History(World):
         events = 0
         while self.advance():
             events += 1
-            if self.now - self.active_at > self.patience_ms and self._something_waits():
-                self.violation("no progress", *people.address_order(self).items())
+            if events % LOOKS_EVERY:
+                continue
+            if self.now - self.active_at > self._patience_ms and self.scripts.state.pending:
+                self.violation("no progress")
                 break
             if events > MOST_EVENTS or self.now - BEGIN_MS > LONGEST_MS:
                 self.violation("does not end", events)
                 break
-            if events % QUIET_EVERY == 0 and self._is_quiet():
+            if self._is_quiet():
                 break
         self.law.check_all()
         self.judge.final()
         return self.violations
 
-    def _something_waits(self) -> bool:
-        return self.scripts.state.pending > 0
+    def sleeps_for(self) -> float:
+        """How long nothing can happen, because everything waits for a time that is known; 0: not so."""
+        state = self.scripts.state
+        if self.people or not self.faults.are_over(self.now) or any(state.ready.values()) or not state.due:
+            return 0.0
+        if any(lane.token is not None for lane in state.lanes.values()) or self.broker.under_way:
+            return 0.0
+        return min(state.due.values()) - self.now
 
     def _is_quiet(self) -> bool:
         if self.people or self.scripts.state.pending:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from onelane_worker.lanes.types import LaneError
 
 from .faults import BEGIN_MS, Crash
-from .judge import address_of, elements
+from .judge import elements
 from .scripts import Scripts
 from .serving import Wish
 from .world import Steps
@@ -253,9 +253,3 @@ def failover(history: History) -> Steps[None]:
             yield history.between(0, 8_000)
     finally:
         history.people -= 1
-
-
-def address_order(history: History) -> dict[int, list[str]]:
-    """Waiting intents by address, for a trace."""
-    lanes = history.scripts.state.lanes.values()
-    return {address_of(lane.name): list(lane.queue) for lane in lanes if lane.queue}

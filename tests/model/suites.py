@@ -78,7 +78,7 @@ class Suite:
 _LOST = ("late", "lost_reply", "late_copy", "crash")
 _MILD = ("wake_lost", "request_dropped", "reply_lost", "throttled", "stop")
 _LATE = dict(mix="set", lanes=2, intents=8, slots=3, horizon_ms=12_000, late_share=0.5, kinds=_LOST)
-_WINDOW = dict(mix="set", lanes=20, intents=40, slots=6, horizon_ms=8_000, limit=20)
+_WINDOW = dict(mix="set", lanes=14, intents=26, slots=6, horizon_ms=6_000, limit=20)
 
 SUITES: Final[dict[str, Suite]] = {
     name: Suite(**kinds)  # type: ignore[arg-type]
@@ -105,13 +105,13 @@ SUITES: Final[dict[str, Suite]] = {
         "poison_late": dict(mix="all", lanes=4, intents=8, poison=2, slots=3, horizon_ms=20_000,
                             poison_writes=True),
         "outage": dict(mix="all", intents=8, horizon_ms=40_000, outage="failed"),
-        "outage_paid": dict(mix="set", lanes=12, intents=24, slots=4, horizon_ms=20_000, limit=20, outage="failed",
+        "outage_paid": dict(mix="set", lanes=8, intents=16, slots=4, horizon_ms=20_000, limit=20, outage="failed",
                             kinds=("lost_reply", "late_copy", "crash")),
         "half": dict(mix="all", lanes=6, intents=12, slots=3, horizon_ms=30_000, outage="probes"),
         "writes_fail": dict(mix="all", lanes=6, intents=14, slots=3, horizon_ms=30_000, outage="writes"),
         "refused": dict(mix="all", lanes=5, intents=12, slots=3, horizon_ms=30_000, outage="refused",
                         settings={"breaker_calls": 5, "breaker_lanes": 3}),
-        "rejecting": dict(mix="bulk", lanes=10, intents=24, slots=3, horizon_ms=20_000, rejecting=True),
+        "rejecting": dict(mix="bulk", lanes=8, intents=16, slots=3, horizon_ms=20_000, rejecting=True),
         "pause": dict(mix="all", intents=9, horizon_ms=30_000, pauses=True),
         "failover": dict(mix="set", intents=6, horizon_ms=40_000, failover="rollback"),
         "failover_all": dict(mix="all", intents=8, horizon_ms=40_000, failover="rollback"),
@@ -131,3 +131,7 @@ SUITES: Final[dict[str, Suite]] = {
     }.items()
 }  # fmt: skip
 """By name."""
+HEAVY: Final = frozenset(
+    ("poison16", "poison32", "window2", "window429", "hoard", "bulk", "broker", "rejecting", "outage_paid")
+)
+"""Those of which a history takes long."""

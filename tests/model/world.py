@@ -78,17 +78,15 @@ class World:
                     heapq.heappush(self._heap, (owner.frozen_until, self._count, steps, owner))
                     continue
             self.now = at
-            self.scripts.set_clock(int(at * 1000))
             try:
                 pause = next(steps)
             except (StopIteration, Crash):
                 return True
-            if pause is None:
-                assert owner is not None
-                owner.waiting = steps
-            else:
+            if pause is not None:
                 self._count += 1
-                heapq.heappush(self._heap, (at + max(pause, 0.0), self._count, steps, owner))
+                heapq.heappush(self._heap, (at + pause if pause > 0 else at, self._count, steps, owner))
+            elif owner is not None:
+                owner.waiting = steps
             return True
         return False
 
@@ -125,7 +123,7 @@ class World:
 
     def strikes(self, kind: str, chance: float) -> bool:
         """Does this go wrong now?"""
-        if not self.faults.strikes(kind, chance, self.now):
+        if self.faults.left <= 0 or not self.faults.strikes(kind, chance, self.now):
             return False
         self.active()
         self.log("  ** fault:", kind)
@@ -137,8 +135,10 @@ class World:
     # ── processes ──
 
     def hop(self, owner: Owner | None, most: float = 10.0) -> Steps[None]:
-        """A moment passes; the process may die, or stand still."""
-        yield self.between(0.5, most)
+        """A moment of at most so many ms passes; the process may die, or stand still."""
+        yield 0.5 + most * self.random.random()
+        if self.faults.left <= 0:
+            return
         if self.strikes("crash", 0.02):
             if owner is not None:
                 self.crash(owner, "crash")
@@ -169,8 +169,10 @@ class World:
         """Run a script; errors of the lanes are returned."""
         scripts = self.scripts
         scripts.settings = settings
+        scripts.set_clock(int(self.now * 1000))
         try:
-            answer = scripts.run(secret, script, *args, **named)
+            scripts.check_caller(secret)
+            answer = getattr(scripts, script)(*args, **named)
         except LaneError as error:
             answer = error
         self.law.check()
