@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 CLOCK_MS = 1.0
 """Redis' clock is cut to whole ms."""
-WAITERS_PASSED = 3
 WINDOW_MS = 10_000.0
 
 
@@ -78,8 +77,9 @@ class Judge:
         """Of which probe they are."""
         self._bulk_trials: list[tuple[str, int]] = []
         self._kind = ""
-        self._first_waited: dict[tuple[str, str], float] = {}
-        self._passed: dict[tuple[str, str], set[str]] = {}
+        self._first_waited: dict[tuple[str, str, str], float] = {}
+        """Lane, external id, the lane's head → since when it waits."""
+        self._passed: dict[tuple[str, str, str], set[str]] = {}
         self._since_bulk = 0
 
     def takes_place(self, intent: str) -> None:
@@ -159,23 +159,26 @@ class Judge:
         history, state = self._h, self._h.scripts.state
         head = state.intents[lane.queue[0]]
         for digest in () if goes_on or head.attempts > 1 else head.exts:
-            mine = self._first_waited.pop((lane.name, digest), history.now)
+            mine = self._first_waited.pop((lane.name, digest, head.id), history.now)
             for waiter, since in list(self._first_waited.items()):
-                name, other = waiter
+                name, other, its_head = waiter
                 if other != digest or name not in state.lanes:
                     continue
-                if state.lanes[name].waits != ("ext", digest):
+                if its_head not in state.lanes[name].queue[:1]:
+                    del self._first_waited[waiter]
+                elif state.lanes[name].waits != ("ext", digest):
                     if not history.scripts.ready_class(name):
                         del self._first_waited[waiter]
                 elif since < mine:
                     self._passed.setdefault(waiter, set()).add(head.id)
-                    if len(self._passed[waiter]) > WAITERS_PASSED:
+                    if len(self._passed[waiter]) > history.suite.most_passed:
                         history.violation("a waiter is passed for ever", name)
-            self._passed.pop((lane.name, digest), None)
+            self._passed.pop((lane.name, digest, head.id), None)
         for digest, ext in state.exts.items():
             for name in ext.waiting:
                 if state.lanes[name].waits == ("ext", digest):
-                    self._first_waited.setdefault((name, digest), history.now)
+                    waiter = (name, digest, state.lanes[name].queue[0])
+                    self._first_waited.setdefault(waiter, history.now)
 
     def killed(self, lane: Lane) -> None:
         """The head of a lease that ran out is charged."""
@@ -221,6 +224,8 @@ class Judge:
         head = history.scripts.state.intents.get(ids[0]) if ids else None
         if head is not None and head.kills >= history.settings.max_kills:
             history.violation("a write at the last chance", ids[0])
+        if write.verb in ("create", "update") and any(self._is_of_another(id, write) for id in ids):
+            history.violation("written under another external id", job.lane)
         if not history.rolled_back and any(id in self.withdrawn for id in ids):
             history.violation("written after it was withdrawn", job.lane)
         if self.rollback_at < job.checkpointed_at and job.server == history.scripts.server:
@@ -236,6 +241,10 @@ class Judge:
                 history.violation("two writes at once", address, write.verb, self.in_flight[address])
         if write.external_id and self.ext_in_flight.get(write.external_id):
             history.violation("two writes at once with one external id", write.external_id)
+
+    def _is_of_another(self, id: str, write: Write) -> bool:
+        intent = self._h.scripts.state.intents.get(id)
+        return intent is not None and intent.payload and intent.payload.external_id != write.external_id
 
     def departs(self, number: int, write: Write, addresses: set[int], external_id: str) -> None:
         """A write is on its way."""
@@ -364,7 +373,8 @@ class Judge:
         if history.most_pops > 2 * suite.slots + 4:
             history.violation("a claim pops too much", history.most_pops)
         passed_s = (history.now - BEGIN_MS) / 1000
-        if history.pops > 40 + 14 * history.submitted + 10 * len(history.faults.happened) + passed_s / 5:
+        most = suite.most_pops * history.submitted + 10 * len(history.faults.happened) + passed_s / 5
+        if history.pops > 40 + most:
             history.violation("claims churn", history.pops)
         alike = [id for id, why in history.buried.items() if why == "alike"]
         if suite.rejecting and not history.rolled_back and len(alike) >= history.settings.bulk_rejections:

@@ -25,7 +25,7 @@ SUITE_OF: Final[dict[str, str]] = {
     "postponed_keeps_locks": "ext2", "postponed_until_commit": "set", "lock_until_commit": "ext2",
     "journal_stays": "set", "window_from_commit": "set", "bury_only_answered": "hot", "bury_not_journaled": "set",
     "dirty": "set", "dirty_stays": "poison2", "ext_locked": "ext2", "ext_checked": "ext2", "ext_waiter_woken": "ext2",
-    "parked_wakes_next": "ext2", "one_waiter": "star", "waiters_in_order": "star", "first_waits_less": "star",
+    "parked_wakes_next": "ext2", "one_waiter": "crowd", "waiters_in_order": "star", "first_waits_less": "star",
     "further_ext_kept": "change4", "versions_grow": "ext2", "marker_with_change": "change4", "marker_first": "change4",
     "marker_wakes": "change4", "marker_ends": "change", "marker_buried": "change", "marker_withdrawn": "change",
     "marker_replayed": "change", "arrival_read": "change", "pointer_buried": "change4",

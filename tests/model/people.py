@@ -56,13 +56,13 @@ class Broker:
 def drawn_wishes(history: History) -> list[tuple[int, bool, Wish]]:
     """Address, bulk, wish; in the order of acceptance."""
     suite, random = history.suite, history.random
-    exts = ["e0"] if suite.mix == "all" or random.random() < 0.6 else ["e0", "e1"]
+    exts = ["e0"] if suite.mix in ("all", "crowd") or random.random() < 0.6 else ["e0", "e1"]
     drawn = []
     for number in range(suite.intents):
         address = random.randrange(suite.lanes)
         bulk = random.random() < (0.8 if suite.mix == "bulk" else 0.4)
         wish, chance = Wish("set", random.randint(1, 2)), random.random()
-        if suite.mix in ("ext", "all") and chance < 0.45:
+        if suite.mix == "crowd" or (suite.mix in ("ext", "all") and chance < 0.45):
             version = number if random.random() < 0.7 else None
             wish = wish._replace(kind="ext", external_id=random.choice(exts), version=version)
         elif suite.mix in ("change", "all") and chance < 0.75 and suite.lanes > 1:

@@ -17,7 +17,7 @@ class Suite:
     """What a history is made of. Times in ms."""
 
     mix: str = "set"
-    """Which intents: set, ext, change, erase, all."""
+    """Which intents: set, ext, change, erase, all; `bulk`: most are bulk; `crowd`: all name one external id."""
     lanes: int = 3
     engines: int = 2
     slots: int = 2
@@ -47,6 +47,10 @@ class Suite:
     """An operator pauses."""
     rejecting: bool = False
     """Most bulk intents are rejected alike, until somebody mends it."""
+    most_passed: int = 3
+    """Later ones that pass a waiter for an external id. Whoever is ready already when it is woken goes first."""
+    most_pops: int = 14
+    """Pops of claims for each intent, at most."""
     hoards: bool = False
     """Engines reserve more calls than they need."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +91,7 @@ SUITES: Final[dict[str, Suite]] = {
         "ext": dict(mix="ext", intents=7),
         "ext2": dict(mix="ext", lanes=2, intents=7, slots=3, horizon_ms=20_000),
         "star": dict(mix="ext", lanes=7, intents=16, slots=3, horizon_ms=25_000),
+        "crowd": dict(mix="crowd", lanes=24, intents=30, slots=3, horizon_ms=1_000, most_pops=4, most_passed=30),
         "change": dict(mix="change", intents=7),
         "change4": dict(mix="change", lanes=4, intents=9, slots=3, horizon_ms=30_000),
         "all": dict(mix="all", intents=8),
@@ -132,6 +137,6 @@ SUITES: Final[dict[str, Suite]] = {
 }  # fmt: skip
 """By name."""
 HEAVY: Final = frozenset(
-    ("poison16", "poison32", "window2", "window429", "hoard", "bulk", "broker", "rejecting", "outage_paid")
+    ("poison16", "poison32", "window2", "window429", "hoard", "bulk", "broker", "crowd", "rejecting", "outage_paid")
 )
 """Those of which a history takes long."""
