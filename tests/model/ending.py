@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, NoReturn
 
 from onelane_worker.lanes.types import (
     KEEP,
@@ -14,6 +15,7 @@ from onelane_worker.lanes.types import (
     ExtNote,
     Fenced,
     Keep,
+    LaneError,
     Left,
     More,
     Part,
@@ -46,6 +48,16 @@ class Open(NamedTuple):
 
     commit_until_ms: int | None
 
+    def error(self) -> LaneError:
+        return StillOpen(self.commit_until_ms)
+
+
+class NotTheHead(NamedTuple):
+    """What is remembered of an ending that named other intents than the head's."""
+
+    def error(self) -> LaneError:
+        return Fenced("not the head's")
+
 
 _NO: Final = object()
 """No answer is remembered."""
@@ -68,8 +80,10 @@ class Ending(Granting):
 
     def _remembered(self, lane: Lane, step: Step) -> Any:
         answer = lane.answer
-        if isinstance(answer, Open):
-            raise StillOpen(answer.commit_until_ms)
+        if isinstance(answer, Open | NotTheHead):
+            raise answer.error()
+        if isinstance(answer, Settled | Postponed):
+            return replace(answer, ready=self.any_ready())
         if not isinstance(answer, Went):
             return answer
         owner = lane.token == step.token and lane.fence == step.fence
@@ -106,9 +120,9 @@ class Ending(Granting):
         lane, rules = self.lane(step.lane), self.rules
         further = external_id if external_id not in lane.exts else None
         if further and self.holder(further, lane) is not None:
-            return self._leave(step, Checkpointed("ext_busy", self.now))  # type: ignore[no-any-return]
+            return self._leave(step, Checkpointed("ext_busy", 0))  # type: ignore[no-any-return]
         if rules.ext_checked and any(self.ext(digest).lane != lane.name for digest in lane.exts):
-            return self._leave(step, Checkpointed("ext_lost", self.now))  # type: ignore[no-any-return]
+            return self._leave(step, Checkpointed("ext_lost", 0))  # type: ignore[no-any-return]
         if further:
             self.ext(further).lane = lane.name
             lane.exts += (further,)
@@ -135,7 +149,11 @@ class Ending(Granting):
 
     def contact(self, digest: str) -> Contact:
         """What is known of a contact's writes from other lanes."""
-        return self.state.contacts.setdefault(digest, Contact())
+        contacts = self.state.contacts
+        if digest not in contacts or contacts[digest].until <= self.now:
+            contacts[digest] = Contact()
+        contacts[digest].until = self.now + self.settings.registry_ttl_ms + self.settings.commit_ms
+        return contacts[digest]
 
     def clear(self, step: Step, journal: Part) -> Checkpointed:
         """The open write was answered, or provably not sent."""
@@ -157,9 +175,12 @@ class Ending(Granting):
         """Store what the lane knows of its contacts, if anything is to be stored."""
         if isinstance(registry, Keep):
             return
-        lane.registry = registry
-        lane.registry_until = self.now + self.settings.registry_ttl_ms if registry is not None else 0
-        for digest in registry.elsewhere if registry is not None else ():
+        if registry is None:
+            lane.registry, lane.about = None, ()
+            return
+        lane.registry, lane.about = registry.text, registry.about
+        lane.registry_until = self.now + self.settings.registry_ttl_ms
+        for digest in registry.elsewhere:
             self.contact(digest).knows.add(lane.name)
 
     # ── settle ──
@@ -186,7 +207,7 @@ class Ending(Granting):
         if not self.rules.ends_by_id:
             ids = lane.queue[: len(ids)]
         if not ids or lane.queue[: len(ids)] != ids:
-            raise Fenced
+            self._refused(step, NotTheHead())
         head = self.state.intents[ids[0]]
         if target is not None and head.target:
             self._store_at_target(self.lane(head.target), target)
@@ -267,14 +288,14 @@ class Ending(Granting):
             return known  # type: ignore[no-any-return]
         lane, rules = self.lane(step.lane), self.rules
         if lane.queue[0] != intent_id:
-            raise Fenced
+            self._refused(step, NotTheHead())
         mine = answered is not None and lane.open_step == (step.fence, answered)
         if lane.commit > self.now and not mine and rules.bury_only_answered:
-            self._refuse_bury(step, lane.commit)
+            self._refused(step, Open(lane.commit))
         if mine:
             lane.journal = None
         if lane.journal is not None and intent_id in self.named_by(lane.journal) and rules.bury_not_journaled:
-            self._refuse_bury(step, None)
+            self._refused(step, Open(None))
         self._nothing_open(lane)
         self.store_entry(lane, registry)
         if consent is not KEEP:
@@ -282,8 +303,7 @@ class Ending(Granting):
         intent = self.state.intents[intent_id]
         if target_pointer is not None and intent.target and rules.pointer_buried:
             target = self.lane(intent.target)
-            entry = self.entry_of(target)
-            if entry is None or not entry.about:
+            if self.entry_of(target) is None or not target.about:
                 self.store_entry(target, target_pointer)
         self._add_timeline(lane, timeline)
         intent.error = error
@@ -293,13 +313,13 @@ class Ending(Granting):
         self.state.letters.setdefault(lane.name, set()).add(intent_id)
         return self._leave(step, self._go_on(lane, more))  # type: ignore[no-any-return]
 
-    def _refuse_bury(self, step: Step, commit_until_ms: int | None) -> None:
-        self._leave(step, Open(commit_until_ms))
-        raise StillOpen(commit_until_ms)
+    def _refused(self, step: Step, why: Open | NotTheHead) -> NoReturn:
+        self._leave(step, why)
+        raise why.error()
 
     def named_by(self, journal: Any) -> Sequence[str]:
-        """Ids of the intents that a journal names."""
-        return journal.ids  # type: ignore[no-any-return]
+        """Ids of the intents that a journal names, or the text in which they stand."""
+        return journal if isinstance(journal, str) else journal.ids  # type: ignore[no-any-return]
 
     def take_out(
         self, lane: Lane, id: str, state: str, outcome: Any, *, withdrawn: bool = False
@@ -312,7 +332,9 @@ class Ending(Granting):
                 lane.served -= 1
             del lane.queue[index]
         self.state.pending -= 1
-        intent.state, intent.outcome, intent.ended = state, outcome, self.now
+        intent.state, intent.outcome, intent.ended, intent.next = state, outcome, self.now, 0
+        if state == "done":
+            intent.payload = intent.error = None
         lane.hot -= not intent.bulk
         lane.erasing -= intent.erases
         if not intent.target or not rules.marker_ends:
@@ -411,7 +433,7 @@ class Ending(Granting):
         if error is not KEEP:
             head.error = error
         self._add_timeline(lane, timeline)
-        if external_id and external_id not in head.exts and rules.further_ext_kept:
+        if external_id and rules.further_ext_kept:
             head.ext2 = external_id
         head.attempts = 0 if counted is None else head.attempts - (not counted)
         head.state, head.next = state, at

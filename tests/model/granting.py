@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from onelane_worker.lanes.types import Claimed, Grant, GrantedIntent, Lease, Lock, StoredEntry, Target, Ticked
+from onelane_worker.lanes.types import Claimed, Grant, GrantedIntent, Lease, Lock, Target, Ticked
 
 from .guards import Guards
 from .placing import BLOCKED_MS
@@ -275,8 +275,7 @@ class Granting(Guards):
         """What the holder is told."""
         state = self.state
         head = self.intent_of(lane.queue[0])
-        entry = self.entry_of(lane)
-        outdated, moved = self._done_by_others(lane, entry)
+        outdated, moved = self._done_by_others(lane)
         return Grant(
             lane.name,
             str(lane.token),
@@ -285,7 +284,7 @@ class Granting(Guards):
             tuple(self._granted(state.intents[i]) for i in lane.queue[: lane.batch] if not is_marker(i)),
             lane.usable,
             error=head.error,
-            registry=entry and entry.text,
+            registry=self.entry_of(lane),
             consent=lane.consent,
             journal=lane.journal,
             open_write=lane.open_write,
@@ -296,8 +295,8 @@ class Granting(Guards):
             target=self._target(self.lane(head.target)) if head.target else None,
         )
 
-    def entry_of(self, lane: Lane) -> StoredEntry | None:
-        """The registry entry, while it lives."""
+    def entry_of(self, lane: Lane) -> Any:
+        """The registry entry's text, while it lives."""
         return lane.registry if lane.registry_until > self.now else None
 
     def _granted(self, intent: Intent) -> GrantedIntent:
@@ -319,18 +318,15 @@ class Granting(Guards):
         return Lock(digest, pointer, dict(ext.versions))
 
     def _target(self, lane: Lane) -> Target:
-        entry = self.entry_of(lane)
-        outdated, moved = self._done_by_others(lane, entry)
-        return Target(lane.name, entry and entry.text, lane.consent, not lane.dirty, outdated, moved)
+        outdated, moved = self._done_by_others(lane)
+        return Target(lane.name, self.entry_of(lane), lane.consent, not lane.dirty, outdated, moved)
 
-    def _done_by_others(
-        self, lane: Lane, entry: StoredEntry | None
-    ) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    def _done_by_others(self, lane: Lane) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Since when what the lane knows of its contacts is outdated, and which have moved away from it."""
         outdated, moved = {}, {}
-        for digest in entry.about if entry is not None else ():
+        for digest in lane.about:
             contact = self.state.contacts.get(digest)
-            if contact is None:
+            if contact is None or contact.until <= self.now:
                 continue
             since = contact.others if contact.writer == lane.name else contact.wrote
             if contact.home is not None and contact.home != lane.name:

@@ -99,6 +99,7 @@ class Guards(Placing):
         view = self.breaker_view(bulk)
         shut = ("open", "paused")
         changed = view.state != before and (view.state in shut or before in (*shut, "half"))
+        changed = changed or word == "pause"
         return BreakerView(view.state, view.since_ms, view.next_ms, view.problem, view.sort, changed)
 
     def breaker_state(self, bulk: bool = False) -> BreakerState:
@@ -128,12 +129,11 @@ class Guards(Placing):
             self.state.breaker = Breaker()
 
     def _operate(self, word: str, reason: str, now: bool) -> None:
-        breaker = self.state.breaker
-        if word == "pause":
-            breaker.since = self.now if breaker.state != "paused" else breaker.since
-            breaker.state, breaker.problem, breaker.next = "paused", reason, 0
-            return
         self._reset()
+        if word == "pause":
+            breaker = self.state.breaker
+            breaker.since, breaker.state, breaker.problem = self.now, "paused", reason
+            return
         if now:
             self.state.epoch_hold = min(self.state.epoch_hold, self.now)
 

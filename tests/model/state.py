@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from onelane_worker.lanes.types import BreakerState, Check, StoredEntry
+from onelane_worker.lanes.types import BreakerState, Check
 
 
 def is_marker(element: str) -> bool:
@@ -17,7 +17,7 @@ class Lane:
     """A lane: its queue and its hash."""
 
     __slots__ = (
-        "answer", "batch", "check", "check_at", "commit", "consent", "dirty", "erasing", "exts", "fence", "hot",
+        "about", "answer", "batch", "check", "check_at", "commit", "consent", "dirty", "erasing", "exts", "fence", "hot",
         "journal", "name", "open_step", "open_write", "queue", "registry", "registry_until", "seen", "served",
         "step", "step_fence", "timeline", "token", "until", "usable", "waits", "yields",
     )  # fmt: skip
@@ -55,8 +55,10 @@ class Lane:
         self.journal: Any = None
         self.check: Check | None = None
         self.check_at = 0
-        self.registry: StoredEntry | None = None
+        self.registry: Any = None
         self.registry_until = 0
+        self.about: tuple[str, ...] = ()
+        """Contacts that the registry entry names."""
         self.consent: Any = None
         self.timeline: list[str] = []
 
@@ -94,9 +96,9 @@ class Intent:
         self.outcome: Any = None
         self.ended = 0
         self.again = 0
-        self.replayed = 0
+        self.replayed = -1
         """Number of the burial that the last replay ended."""
-        self.given_up = 0
+        self.given_up = -1
         """Number of the burial after which it was discarded."""
         self.whole = False
 
@@ -105,7 +107,7 @@ class Intent:
         """The external ids that it needs."""
         if not self.ext:
             return (self.ext2,) if self.ext2 else ()
-        return (self.ext, self.ext2) if self.ext2 else (self.ext,)
+        return (self.ext, self.ext2) if self.ext2 not in ("", self.ext) else (self.ext,)
 
 
 class ExternalId:
@@ -128,9 +130,11 @@ class ExternalId:
 class Contact:
     """What other lanes did to a contact."""
 
-    __slots__ = ("home", "knows", "moved", "others", "writer", "wrote")
+    __slots__ = ("home", "knows", "moved", "others", "until", "writer", "wrote")
 
     def __init__(self) -> None:
+        self.until = 0
+        """Until when this is kept."""
         self.writer: str | None = None
         self.wrote = 0
         self.others = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from onelane_worker.lanes.types import Replayed, StoredEntry, WithdrawWord
+from onelane_worker.lanes.types import Replayed, WithdrawWord
 
 from .ending import Ending
 from .state import Intent, Lane
@@ -146,6 +146,7 @@ class Submitting(Ending):
         if intent.state != "dead":
             return intent.given_up == burials
         intent.state, intent.outcome, intent.given_up = "done", outcome, burials
+        intent.payload = intent.error = None
         self._forget_letter(intent)
         self._add_timeline(self.lane(intent.lane), [timeline] if timeline else [])
         return True
@@ -161,8 +162,12 @@ class Submitting(Ending):
     def revise(self, lane: str, old: Any, new: Any) -> bool:
         """Compare and set a registry entry, without a lease."""
         known = self.lane(lane)
-        entry = self.entry_of(known)
-        if entry is None or entry.text != old:
+        if self.entry_of(known) is None or known.registry != old:
             return False
-        known.registry = StoredEntry(new, entry.about, entry.elsewhere) if new is not None else None
+        known.registry = new
         return True
+
+    def lanes_knowing(self, contact: str) -> tuple[str, ...]:
+        """The lanes that know this contact from elsewhere."""
+        known = self.state.contacts.get(contact)
+        return tuple(sorted(known.knows)) if known is not None and known.until > self.now else ()
