@@ -24,7 +24,7 @@ from onelane_worker.lanes.types import (
 from .twin import Call, Twin
 
 LANES = ("la", "lb", "lc", "ld", "le")
-EXTS = ("x1", "x2", "x3")
+EXTS = ("x1", "x2")
 CONTACTS = ("c1", "c2", "c3")
 ENGINES = ("ea", "eb", "ec")
 PAUSES_MS = (0, 1, 3, 20, 150, 700, 2_000, 2_600, 5_001, 9_000, 16_000, 31_500)
@@ -42,16 +42,19 @@ class Drawn:
         self._grants: dict[tuple[str, int], Grant] = {}
         self._steps: dict[tuple[str, int], int] = {}
         self._past: list[Call] = []
+        self._planned: list[Call] = []
 
     def next(self) -> Call:
         """The next call."""
         random = self._random
+        if self._planned:
+            return self._planned.pop(0)
         if self._past and random.random() < 0.1:
             return random.choice(self._past[-30:])
         makers = (
             (self._submit, 16), (self._claim, 14), (self._wait, 16), (self._tick, 8), (self._under_lease, 34),
-            (self._withdraw, 3), (self._replay, 4), (self._discard, 1), (self._breaker, 7), (self._reserve, 2),
-            (self._revise, 1), (self._stranger, 1), (self._server, 0.5),
+            (self._withdraw, 3), (self._replay, 4), (self._discard, 1), (self._breaker, 4), (self._reserve, 2),
+            (self._revise, 1), (self._stranger, 1), (self._server, 0.4), (self._outlive, 1.5),
         )  # fmt: skip
         [make] = random.choices([one for one, _ in makers], [weight for _, weight in makers])
         call: Call = make()
@@ -91,7 +94,7 @@ class Drawn:
         random = self._random
         self._ids += 1
         lane = random.choice(LANES)
-        kind = random.choices(("set", "ext", "change", "erase"), (6, 4, 3, 1))[0]
+        kind = random.choices(("set", "ext", "change", "erase"), (5, 6, 2, 1))[0]
         return Call("submit", (self._maybe(f"{1:032x}", f"{self._ids:032x}", 0.05), lane), {
             "bulk": random.random() < 0.4,
             "kind": kind,
@@ -141,10 +144,12 @@ class Drawn:
         if random.random() < 0.3:
             word = random.choices(("rejected", "written", "resume"), (6, 4, 1))[0]
             return Call("breaker", (word,), {"lane": random.choice(("said1", "said2")), "problem": "{}", "bulk": True})
-        word = random.choices(("ok", "failed", "refused", "pause", "resume"), (6, 8, 1, 1, 3))[0]
+        state = self._twin.model.state.breaker.state
+        weights = (6, 6, 0.5, 0.5, 1) if state == "closed" else (8, 2, 0.5, 0.2, 5)
+        word = random.choices(("ok", "failed", "refused", "pause", "resume"), weights)[0]
         return Call("breaker", (word,), {
             "lane": random.choice(LANES), "sort": random.choice(("reads", "writes", "subscriptions")),
-            "problem": f'{{"kind":"{word}"}}', "probe": random.random() < 0.4, "now": random.random() < 0.4,
+            "problem": f'{{"kind":"{word}"}}', "probe": random.random() < 0.5, "now": random.random() < 0.4,
         })  # fmt: skip
 
     def _reserve(self) -> Call:
@@ -156,13 +161,22 @@ class Drawn:
         random, engine = self._random, self._random.choice(ENGINES)
         number = max(1, self._numbers[engine] + random.choices((1, 0, -1), (10, 1, 1))[0])
         self._numbers[engine] = max(number, self._numbers[engine])
-        return Call("claim", (engine, number, random.choice((0, 1, 2, 3, 5))), {
+        return Call("claim", (engine, number, random.choice((0, 1, 2, 3, 5, 5))), {
             "suspects": random.choice(((1, 0), (1, 0), (2, 0), (0, 1), (1, 1), (3, 1))),
             "wakes": random.choice((0, 0, 1, 2)), "in_hand": random.choice((0, 0, 0, 1, 4)),
         })  # fmt: skip
 
-    def _tick(self) -> Call:
-        random, engine = self._random, self._random.choice(ENGINES)
+    def _outlive(self) -> Call:
+        """One engine ticks for longer than a lease; the others are silent, so what they hold is killed."""
+        engine = self._random.choice(ENGINES)
+        for _ in range(self._random.randint(3, 5)):
+            if self._left_ms >= 2_000:
+                self._left_ms -= 2_000
+                self._planned += [self._tick(engine), Call("wait", (2_000_001,))]
+        return self._tick(engine)
+
+    def _tick(self, engine: str | None = None) -> Call:
+        random, engine = self._random, engine or self._random.choice(ENGINES)
         mine = [one for one in self._grants.values() if one.token.startswith(engine)][-6:]
         held = random.sample(mine, random.randint(0, len(mine)))
         leases = [Lease(one.lane, one.token, one.fence) for one in held]
@@ -177,8 +191,10 @@ class Drawn:
             if grant.lane in lanes and lanes[grant.lane].token == grant.token
             if lanes[grant.lane].fence == grant.fence
         ]
-        if live and self._random.random() < 0.93:
+        if live and self._random.random() < 0.95:
             return self._random.choice(live)
+        if self._random.random() < 0.7:
+            return None
         return self._random.choice(list(self._grants.values())[-20:]) if self._grants else None
 
     def _step(self, grant: Grant) -> Step:

@@ -165,7 +165,8 @@ class Ending(Granting):
             lane.journal = journal
         self.extend(lane)
         for digest in lane.exts:
-            self.ext(digest).until = 0
+            if self.ext(digest).lane == lane.name:
+                self.ext(digest).until = 0
         return self._leave(step, Checkpointed("ok", self.now))  # type: ignore[no-any-return]
 
     def _nothing_open(self, lane: Lane) -> None:

@@ -166,24 +166,24 @@ def _difference(server: Server, settings: LaneSettings, calls: Sequence[Call]) -
     return None
 
 
-DAYS = 40 * 86_400_000
+LONG_MS = 40 * 86_400_000
+SHORT_MS = 55_000
+"""Shorter than the life of any key that this test does not lengthen: on a server with its own clock none ends."""
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_scripts_on_a_real_server_do_what_the_model_does(valkey: Redis, seed: int) -> None:
-    play(RedisServer(valkey), seed, registry_ttl_ms=DAYS, longest_ms=DAYS)
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_scripts_on_a_real_server_do_what_the_model_does(valkey: Redis, first: int) -> None:
+    for seed in range(first, first + 10):
+        play(RedisServer(valkey), seed, registry_ttl_ms=LONG_MS, longest_ms=SHORT_MS)
 
 
-@pytest.mark.parametrize("seed", range(1_000, 1_006))
-def test_scripts_on_the_in_process_double_do_what_the_model_does(fake_redis: Redis, seed: int) -> None:
-    play(RedisServer(fake_redis), seed, registry_ttl_ms=DAYS, longest_ms=DAYS)
+def test_scripts_on_the_in_process_double_do_what_the_model_does(fake_redis: Redis) -> None:
+    for seed in range(1_000, 1_004):
+        play(RedisServer(fake_redis), seed, registry_ttl_ms=LONG_MS, longest_ms=SHORT_MS)
 
 
-@pytest.mark.parametrize("first", range(2_000, 2_060, 10))
+@pytest.mark.parametrize("first", range(2_000, 2_080, 20))
 def test_scripts_do_what_the_model_does_while_keys_end(first: int) -> None:
     server = SmallServer()
-    for seed in range(first, first + 10):
+    for seed in range(first, first + 20):
         play(server, seed, registry_ttl_ms=40_000, longest_ms=500_000)
-
-
-_: Callable[[Redis], Server] = RedisServer
