@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", choices=SUITES, help="one kind of history only")
     parser.add_argument("--record", type=Path, help="a file in which the run is stored, and gone on with")
     parser.add_argument("--show", type=int, metavar="NUMBER", help="tell all that happens in one history")
-    parser.add_argument("--off", nargs="*", default=[], choices=RULES, metavar="RULE", help="rules to switch off")
+    parser.add_argument(
+        "--off", nargs="*", default=[], choices=RULES, metavar="RULE", help="rules to switch off"
+    )
     parser.add_argument("--write", action="store_true", help="of mutants: put what caught them on record")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser

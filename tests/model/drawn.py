@@ -1,5 +1,6 @@
 """Random calls of scripts that make sense in the state in which they are made, or nearly so."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from random import Random
@@ -53,7 +54,8 @@ class Drawn:
             return random.choice(self._past[-30:])
         makers = (
             (self._submit, 16), (self._claim, 14), (self._wait, 16), (self._tick, 8), (self._under_lease, 34),
-            (self._withdraw, 3), (self._replay, 4), (self._discard, 1), (self._breaker, 4), (self._reserve, 2),
+            (self._withdraw, 3), (self._replay, 4), (self._discard, 1), (self._breaker, 4),
+            (self._reserve, 2),
             (self._revise, 1), (self._stranger, 1), (self._server, 0.4), (self._outlive, 1.5),
         )  # fmt: skip
         [make] = random.choices([one for one, _ in makers], [weight for _, weight in makers])
@@ -84,8 +86,10 @@ class Drawn:
         return Call("wait", (pause_ms * 1000 + self._random.randint(1, 999),))
 
     def _server(self) -> Call:
-        if self._random.random() < 0.15:
-            return Call("empty", (f"{self._random.getrandbits(64):016x}",))
+        if self._random.random() < 0.2:
+            self._planned = [self._claim(), self._submit(), self._tick()]
+            self._planned.append(Call("empty", (f"{self._random.getrandbits(64):016x}",)))
+            return Call("empty", ("",))
         return Call("server", (f"s{self._random.randint(0, 9)}",))
 
     # ── producers and operators ──
@@ -124,7 +128,9 @@ class Drawn:
 
     def _replay(self) -> Call:
         whole = self._random.random() < 0.3
-        return Call("replay", self._a_letter(), {"whole": whole, "timeline": self._maybe('{"event":"replay"}')})
+        return Call(
+            "replay", self._a_letter(), {"whole": whole, "timeline": self._maybe('{"event":"replay"}')}
+        )
 
     def _discard(self) -> Call:
         return Call("discard", (*self._a_letter(), '{"result":"discarded"}'))
@@ -143,7 +149,9 @@ class Drawn:
         random = self._random
         if random.random() < 0.3:
             word = random.choices(("rejected", "written", "resume"), (6, 4, 1))[0]
-            return Call("breaker", (word,), {"lane": random.choice(("said1", "said2")), "problem": "{}", "bulk": True})
+            return Call(
+                "breaker", (word,), {"lane": random.choice(("said1", "said2")), "problem": "{}", "bulk": True}
+            )
         state = self._twin.model.state.breaker.state
         weights = (6, 6, 0.5, 0.5, 1) if state == "closed" else (8, 2, 0.5, 0.2, 5)
         word = random.choices(("ok", "failed", "refused", "pause", "resume"), weights)[0]
@@ -260,16 +268,21 @@ class Drawn:
         count = random.choices((1, len(grant.intents)), (2, 1))[0]
         ended = [Ended(one.id, '{"result":"updated"}') for one in grant.intents[:count]]
         if random.random() < 0.03:
-            ended = ended[::-1] + [Ended("none", "{}")]
+            ended = [*ended[::-1], Ended("none", "{}")]
         check: Any = random.choice((KEEP, KEEP, KEEP, None))
         if random.random() < 0.25:
             self._ids += 1
             check = Check(f"{self._ids:032x}", "check", random.choice((500, 4_000)), random.random() < 0.4)
-        left = [Left(random.choice(CONTACTS), grant.lane, random.choice(LANES))] if random.random() < 0.15 else []
+        left = (
+            [Left(random.choice(CONTACTS), grant.lane, random.choice(LANES))]
+            if random.random() < 0.15
+            else []
+        )
         target = TargetEnd(self._entry(), self._part("consent")) if grant.target is not None else None
         return Call("settle", (self._step(grant), ended), {
-            "registry": self._entry(), "consent": self._part("consent"), "ext": self._notes(grant), "left": left,
-            "timeline": ["{}", "{}"][: random.randint(0, 2)], "check": check, "target": target, "more": self._more(),
+            "registry": self._entry(), "consent": self._part("consent"), "ext": self._notes(grant),
+            "left": left, "timeline": ["{}", "{}"][: random.randint(0, 2)], "check": check, "target": target,
+            "more": self._more(),
         })  # fmt: skip
 
     def _bury(self, grant: Grant) -> Call:
@@ -285,13 +298,18 @@ class Drawn:
     def _postpone(self, grant: Grant) -> Call:
         random = self._random
         delay = random.choice((0, 0, 200, 3_000, 20_000))
-        return Call("postpone", (self._step(grant), delay, random.choice(("retrying", "reconciling", "parked"))), {
+        state = random.choice(("retrying", "reconciling", "parked"))
+        return Call("postpone", (self._step(grant), delay, state), {
             "unknown": random.random() < 0.4, "counted": random.choice((True, False, None)),
             "error": self._part('{"problem":2}'), "journal": self._journal(grant), "registry": self._entry(),
             "consent": self._part("consent"), "yields": random.random() < 0.3,
-            "external_id": self._maybe(random.choice(EXTS), None, 0.2), "timeline": ["{}"] * random.randint(0, 1),
+            "external_id": self._maybe(random.choice(EXTS), None, 0.2),
+            "timeline": ["{}"] * random.randint(0, 1),
         })  # fmt: skip
 
     def _scrub(self, grant: Grant) -> Call:
         step = self._step(grant)
-        return Call("scrub", (step, '{"result":"rejected","reason":"erased"}', self._some(EXTS, 2), self._some(CONTACTS, 2)))
+        return Call(
+            "scrub",
+            (step, '{"result":"rejected","reason":"erased"}', self._some(EXTS, 2), self._some(CONTACTS, 2)),
+        )

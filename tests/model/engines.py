@@ -35,7 +35,8 @@ class Job:
         self.lane, self.token, self.fence = grant.lane, grant.token, grant.fence
         self.deadline = sent_at + history.settings.lease_ms
         """Nothing is sent after it."""
-        self.granted_at = history.now
+        self.granted_at = sent_at
+        """From here the maximum hold counts."""
         self.kills = grant.head.kills
         self.steps = 0
         self.sent_at = sent_at
@@ -103,9 +104,7 @@ class Engine(Owner):
     def script(self, name: str, *args: Any, **named: Any) -> Steps[Any]:
         """Call a script as this engine. An engine whose workspace is another now ends."""
         try:
-            return (
-                yield from self.history.call(self, self.secret, self.settings, name, *args, **named)
-            )
+            return (yield from self.history.call(self, self.secret, self.settings, name, *args, **named))
         except (NoWorkspace, Rekeyed):
             self.history.crash(self, "rekeyed")
             raise
@@ -245,8 +244,7 @@ class Engine(Owner):
         held = [
             job
             for job in self.jobs.values()
-            if not job.lost
-            and (sent_at - job.granted_at < longest or not history.rules.hold_ends_renewal)
+            if not job.lost and (sent_at - job.granted_at < longest or not history.rules.hold_ends_renewal)
         ]
         leases = [Lease(job.lane, job.token, job.fence) for job in held]
         ticked: Ticked = yield from self.script("tick", self.name, self.name, leases)
@@ -255,6 +253,7 @@ class Engine(Owner):
                 job.lost = True
             else:
                 job.deadline = max(job.deadline, sent_at + history.settings.lease_ms)
+                history.judge.renewed(job.lane, job.fence)
         self.busy = ticked.ready
         if ticked.ready:
             history.poke(self)

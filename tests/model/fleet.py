@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,8 +92,13 @@ def _chunks(run: Run, jobs: int) -> Iterator[list[Played]]:
     if jobs <= 1:
         yield from map(work, starts)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with processes(jobs) as pool:
         yield from pool.map(work, starts)
+
+
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """Processes that share nothing with this one."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"))
 
 
 def _play_chunk(start: int, goal: int, suite: str | None) -> list[Played]:

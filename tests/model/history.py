@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from onelane_worker.lanes.types import LaneSettings
+from onelane_worker.lanes.types import LaneError, LaneSettings
 
 from . import people
 from .engines import Engine
@@ -16,6 +16,7 @@ from .judge import Judge
 from .people import Broker
 from .rules import ALL, Rules
 from .suites import Suite
+from .verdict import judge_the_end
 from .world import Owner, Steps, World
 
 MOST_EVENTS = 80_000
@@ -66,8 +67,9 @@ class History(World):
         scripts.on_kill = self.judge.killed
         scripts.on_end = self.judge.settled
         scripts.on_pop = self._popped
+        scripts.on_move = self.judge.moved
         scripts.state.epoch_server = scripts.server
-        scripts.open_workspace(self.new_secret())
+        self.open_workspace()
         self.newer_at = BEGIN_MS + self.between(0, 60_000) if suite.upgrade else 0.0
         for _ in range(suite.engines):
             self.new_engine(random.random() * 100)
@@ -83,7 +85,7 @@ class History(World):
         if suite.resumes:
             self._join(people.resumer(self), 0.0)
         if suite.outage:
-            begins = BEGIN_MS + self.between(0, 40_000)
+            begins = BEGIN_MS + self.between(*suite.outage_begins_ms)
             self.outage = (begins, begins + self.between(3_000, 60_000))
         if suite.rejecting:
             self.mended_at = BEGIN_MS + self.between(8_000, 30_000)
@@ -102,7 +104,13 @@ class History(World):
         self._claim_pops = 0
         answer = super().execute(secret, settings, script, args, named)
         self.most_pops = max(self.most_pops, self._claim_pops)
+        if script == "breaker" and not isinstance(answer, LaneError):
+            self.judge.told(args[0], named.get("sort", "reads"), answer)
         return answer
+
+    def open_workspace(self) -> str:
+        """The workspace's secret; it is made if there is none."""
+        return self.scripts.open_workspace(self.new_secret())
 
     # ── names ──
 
@@ -118,7 +126,7 @@ class History(World):
 
     def new_engine(self, after: float = 0.0) -> None:
         """A process starts; it opens the workspace first."""
-        secret = self.scripts.open_workspace(self.new_secret())
+        secret = self.open_workspace()
         engine = Engine(self, f"E{self._made}", secret)
         self._made += 1
         self.engines.append(engine)
@@ -224,7 +232,7 @@ class History(World):
             if self._is_quiet():
                 break
         self.law.check_all()
-        self.judge.final()
+        judge_the_end(self)
         return self.violations
 
     def sleeps_for(self) -> float:

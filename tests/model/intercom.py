@@ -16,7 +16,18 @@ Verb = Literal["create", "update", "move", "delete", "merge"]
 class Contact:
     """A contact as it is."""
 
-    __slots__ = ("address", "external_id", "id", "index", "lives", "made_for", "mixed", "value", "valued_at", "want")
+    __slots__ = (
+        "address",
+        "external_id",
+        "id",
+        "index",
+        "lives",
+        "made_for",
+        "mixed",
+        "value",
+        "valued_at",
+        "want",
+    )
 
     def __init__(self, id: str, address: int, external_id: str, value: int, now: float) -> None:
         self.id = id

@@ -1,4 +1,4 @@
-"""What must never happen in a history, and what must have happened in the end.
+"""What must never happen in a history. What must have happened in the end is in `verdict`.
 
 After a rollback of Redis some things cannot be judged (rate, skips, withdrawals, the last value), and two are
 excused: an older value of intents whose ends were lost, until they end again; and a lead made for lost
@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .faults import BEGIN_MS, COMMIT_MS, HAND_MS, HTTP_MS, TAIL_MS
+from onelane_worker.lanes.types import BreakerView
+
+from .faults import COMMIT_MS, HAND_MS, HTTP_MS, TAIL_MS
 from .intercom import Contact, Write
 from .state import Lane, is_marker
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 CLOCK_MS = 1.0
 """Redis' clock is cut to whole ms."""
 WINDOW_MS = 10_000.0
+TICK_MS = 1_500
+"""How long a tick takes at most, also if its reply is lost."""
 
 
 class Settling(NamedTuple):
@@ -73,6 +77,7 @@ class Judge:
         self._versions: dict[str, int] = {}
         self._sent: deque[float] = deque()
         self._half_grants: list[tuple[str, int]] = []
+        self._was_half, self._failing = False, "reads"
         self._half_of = 0
         """Of which probe they are."""
         self._bulk_trials: list[tuple[str, int]] = []
@@ -129,6 +134,24 @@ class Judge:
                 if lane.until > self._h.scripts.now:
                     return True
         return False
+
+    def moved(self, lane: Lane) -> None:
+        """A tick made a lane ready that was not leased."""
+        if self._h.scripts.is_shut():
+            self._h.violation("moved while nothing is granted", lane.name)
+
+    def told(self, word: str, sort: str, view: BreakerView) -> None:
+        """The breaker was told how a call went."""
+        if word == "refused" and view.state not in ("open", "paused"):
+            self._h.violation("a refused token does not open the breaker")
+        if (
+            word == "ok"
+            and self._was_half
+            and view.state == "closed"
+            and self._failing not in ("reads", sort)
+        ):
+            self._h.violation("closed by a call of another sort", sort, self._failing)
+        self._was_half, self._failing = view.state == "half", view.sort
 
     def _half_open(self, lane: Lane) -> None:
         breaker = self._h.scripts.state.breaker
@@ -196,10 +219,12 @@ class Judge:
 
     def renewed(self, lease_lane: str, fence: int) -> None:
         """A tick renewed a lease."""
-        lane = self._h.scripts.state.lanes.get(lease_lane)
-        longest = self._h.settings.max_hold_ms + self._h.settings.lease_ms
-        if lane is not None and lane.fence == fence and lane.until - fence // 1000 > longest + 1_500:
-            self._h.violation("a lease is renewed after the maximum hold", lease_lane)
+        history = self._h
+        lane = history.scripts.state.lanes.get(lease_lane)
+        longest = history.settings.max_hold_ms + history.settings.lease_ms + TICK_MS
+        delayed = {"flap", "freeze"} & set(history.faults.happened)
+        if lane is not None and lane.fence == fence and lane.until - fence // 1000 > longest and not delayed:
+            history.violation("a lease is renewed after the maximum hold", lease_lane)
 
     # ── requests ──
 
@@ -265,11 +290,12 @@ class Judge:
     ) -> None:
         """A write takes effect."""
         history = self._h
-        for address in addresses if place is not None else ():
-            if place < self._latest.get(address, 0):  # type: ignore[operator]
-                if not (ids and all(id in self.ends_lost for id in ids)) and not self.hold_was_ended():
-                    history.violation("an effect goes back", address, place, self._latest[address])
-            self._latest[address] = max(self._latest.get(address, 0), place)  # type: ignore[type-var]
+        excused = self.hold_was_ended() or (ids and all(id in self.ends_lost for id in ids))
+        for address in addresses:
+            latest = self._latest.get(address, 0)
+            if place is not None and place < latest and not excused:
+                history.violation("an effect goes back", address, place, latest)
+            self._latest[address] = max(latest, place or 0)
         if write.external_id and version is not None and write.verb in ("create", "update"):
             if version < self._versions.get(write.external_id, -1) and not self.hold_was_ended():
                 history.violation("a version goes back", write.external_id, version)
@@ -277,7 +303,12 @@ class Judge:
     def creates(self, contact: Contact) -> None:
         """Intercom is about to have one contact more."""
         for other in self._h.intercom.live_at(contact.address):
-            if contact.external_id and not other.external_id and other.made_for and other.made_for <= self.lost:
+            if (
+                contact.external_id
+                and not other.external_id
+                and other.made_for
+                and other.made_for <= self.lost
+            ):
                 self.pairs.append((other.id, contact.id))
             elif not (contact.external_id and other.external_id) and not self.hold_was_ended():
                 self._h.violation("a second contact of one person", contact.id, other.id)
@@ -306,7 +337,7 @@ class Judge:
             contact.want = said.value
 
     def rolled_back(self, before: set[str], state_ids: dict[str, bool]) -> None:
-        """Redis forgot a moment. `before`: intents it knew; `state_ids`: those it knows → whether they wait."""
+        """Redis forgot a moment. `before`: what it knew; `state_ids`: ids that it knows → do they wait?"""
         history = self._h
         old = history.scripts.state.intents
         self.lost |= before - state_ids.keys()
@@ -324,61 +355,6 @@ class Judge:
         own = kills - self.spared_kills.get(id, 0)
         if not poison and (own > 1 or not self._h.faults.happened):
             self._h.violation("an innocent is buried", id, kills)
-
-    # ── the end ──
-
-    def final(self) -> None:
-        """All is over, or should be."""
-        self._all_ended()
-        self._contacts()
-        self._bounds()
-
-    def _all_ended(self) -> None:
-        intents = self._h.scripts.state.intents
-        for address, ids in self.accepted.items():
-            if lost := [id for id in ids if id not in intents]:
-                self._h.violation("an intent is lost", lost)
-            if stuck := [id for id in ids if id in intents and not intents[id].ended]:
-                self._h.violation("an intent never ends", address, stuck)
-
-    def _contacts(self) -> None:
-        history = self._h
-        contacts = history.intercom.contacts
-        for lead, user in self.pairs:
-            one, other = contacts[lead], contacts[user]
-            if one.lives and other.lives and one.address == other.address and not one.external_id:
-                history.violation("an excused pair is left", lead, user)
-        if history.rolled_back or "an intent never ends" in history.violations:
-            return
-        for contact in contacts.values():
-            if contact.lives and contact.want is not None and not contact.mixed and contact.value != contact.want:
-                history.violation("the last value is not the settled one", contact.id, contact.value, contact.want)
-
-    def _bounds(self) -> None:
-        history, state = self._h, self._h.scripts.state
-        suite = history.suite
-        outage = history.outage
-        if history.now - BEGIN_MS > history.longest_ms and not history.people:
-            history.violation("slow to drain", history.now - BEGIN_MS)
-        if state.tokens and history.now - history.broker.sent_at > 40_000 and not history.rolled_back:
-            if suite.wake_delay_ms < 1_000:
-                history.violation("the credit of wake-ups leaks", state.tokens)
-        if outage is not None:
-            length = (outage[1] - outage[0]) / 10_000
-            if self.probes > 8 + length:
-                history.violation("too many probes", self.probes)
-            in_flight = 2 * suite.slots * suite.engines
-            if self.failed_calls > history.settings.breaker_calls + in_flight + 2 * (6 + length):
-                history.violation("too many calls while Intercom is down", self.failed_calls)
-        if history.most_pops > 2 * suite.slots + 4:
-            history.violation("a claim pops too much", history.most_pops)
-        passed_s = (history.now - BEGIN_MS) / 1000
-        most = suite.most_pops * history.submitted + 10 * len(history.faults.happened) + passed_s / 5
-        if history.pops > 40 + most:
-            history.violation("claims churn", history.pops)
-        alike = [id for id, why in history.buried.items() if why == "alike"]
-        if suite.rejecting and not history.rolled_back and len(alike) >= history.settings.bulk_rejections:
-            history.violation("too many alike are buried", len(alike))
 
 
 def elements(lane: Lane) -> list[str]:

@@ -73,8 +73,8 @@ class Law:
             tell(f"law: {name} is listed twice")
         if lane.queue and not ready and due is None:
             tell(f"law: {name} is forgotten")
-        if ready and lane.queue and ready[0] != scripts.class_of(lane):
-            tell(f"law: {name} is ready as {ready[0]}, and is {scripts.class_of(lane)}")
+        if ready and lane.queue and ready[0] != self._class(lane):
+            tell(f"law: {name} is ready as {ready[0]}, and is {self._class(lane)}")
         if lane.token is not None:
             if not lane.queue or ready or is_marker(lane.queue[0]):
                 tell(f"law: {name} is leased, and empty or ready or behind a marker")
@@ -88,6 +88,11 @@ class Law:
             if lane.check is not None and not ready and due is None:
                 tell(f"law: the settle check of {name} is forgotten")
         self._new_is_ready(lane, due)
+
+    def _class(self, lane: Lane) -> str:
+        if self._scripts.kills_of(lane):
+            return "suspect"
+        return "interactive" if lane.hot else "bulk"
 
     def _new_is_ready(self, lane: Lane, due: int | None) -> None:
         """An intent that came to an empty lane does not wait for the lane's settle check."""

@@ -8,45 +8,66 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from .fleet import processes
 from .play import play
 from .rules import RULES, Rules
 from .suites import SUITES
 
 RECORD: Final = Path(__file__).with_name("caught.json")
-SUITE_OF: Final[dict[str, str]] = {
-    "claim_repeats": "dense", "claim_repeats_owned": "dense", "claim_old_refused": "dense", "fence_by_clock": "failover_late",
-    "step_repeats": "set", "step_old_refused": "set", "owner": "set", "more_owned": "set", "ends_by_id": "set",
-    "recorded": "set", "grace": "set", "unknown_holds": "set", "unknown_keeps_locks": "ext2",
-    "postponed_keeps_locks": "ext2", "postponed_until_commit": "set", "lock_until_commit": "ext2",
-    "journal_stays": "set", "window_from_commit": "set", "bury_only_answered": "hot", "bury_not_journaled": "set",
-    "dirty": "set", "dirty_stays": "poison2", "ext_locked": "ext2", "ext_checked": "ext2", "ext_waiter_woken": "ext2",
-    "parked_wakes_next": "ext2", "one_waiter": "crowd", "waiters_in_order": "star", "first_waits_less": "star",
-    "further_ext_kept": "change4", "versions_grow": "ext2", "marker_with_change": "change4", "marker_first": "change4",
-    "marker_wakes": "change4", "marker_ends": "change", "marker_buried": "change", "marker_withdrawn": "change",
-    "marker_replayed": "change", "arrival_read": "change", "pointer_buried": "change4",
-    "batch_before_marker": "change", "batch_known_schema": "upgrade", "newer_waits": "upgrade", "folds_alike": "ext",
-    "replay_by_burial": "set", "replay_not_behind_erasure": "all", "withdraw_unserved": "set",
-    "withdraw_not_replayed": "broker", "only_empty_placed": "set", "hot_counted": "dense", "eighth_pop": "bulk",
-    "eighth_pop_always": "window2", "zero_delay_ready": "set", "lease_due": "set", "lease_living_stays": "set",
-    "renewed_by_owner": "set", "renewed": "flap", "due_made_ready": "set", "one_mover": "set",
-    "shut_moves_leases_only": "pause", "kill_charged": "poison", "living_not_charged": "poison",
-    "outage_not_charged": "flap", "epoch_not_charged": "failover", "stopping_ticks": "set",
-    "suspects_apart": "poison", "suspect_batch_alone": "poison", "suspect_engine_alone": "poison32",
-    "last_chance_unwritten": "poison_late", "jobs_by_fence": "ext", "deadline_from_send": "set",
-    "hold_refuses_more": "hold", "hold_ends_renewal": "hold_slow", "wake_credit": "broker", "wake_heals": "set",
-    "breaker_gates": "outage", "refused_opens": "refused", "probe_pauses": "outage", "half_open": "half",
-    "half_one_lane": "half", "half_by_sort": "writes_fail", "half_pause_doubles": "half", "more_gated": "pause",
-    "bulk_stops": "rejecting", "bulk_one_trial": "rejecting", "bulk_trial_waits": "rejecting", "bucket_small": "window2",
-    "throttle": "window429", "hand_expires": "hoard", "probes_pay": "outage_paid", "epoch": "failover",
-    "epoch_holds": "failover_late", "epoch_in_more": "failover_all", "epoch_of_empty": "emptied_late",
-    "epoch_window": "failover_late", "epoch_facts": "failover_late", "epoch_check": "emptied_ext",
-    "foreign_noted": "ext2", "no_workspace": "emptied", "rekeyed": "emptied",
-}  # fmt: skip
+_RULES_BY_SUITE: Final[dict[str, str]] = {
+    "dense": "claim_repeats claim_repeats_owned claim_old_refused hot_counted",
+    "failover_late": "fence_by_clock epoch_holds epoch_window epoch_facts",
+    "set": (
+        "step_repeats step_old_refused owner more_owned ends_by_id recorded grace unknown_holds "
+        "postponed_until_commit journal_stays window_from_commit bury_not_journaled dirty "
+        "replay_by_burial withdraw_unserved only_empty_placed zero_delay_ready lease_due "
+        "lease_living_stays renewed_by_owner due_made_ready one_mover stopping_ticks "
+        "deadline_from_send wake_heals "
+    ),
+    "ext2": (
+        "unknown_keeps_locks postponed_keeps_locks lock_until_commit ext_locked ext_checked "
+        "ext_waiter_woken parked_wakes_next versions_grow foreign_noted "
+    ),
+    "hot": "bury_only_answered",
+    "poison2": "dirty_stays",
+    "crowd": "one_waiter",
+    "star": "waiters_in_order first_waits_less",
+    "change4": "further_ext_kept marker_with_change marker_first marker_wakes pointer_buried",
+    "change": (
+        "marker_ends marker_buried marker_withdrawn marker_replayed arrival_read batch_before_marker "
+    ),
+    "upgrade": "batch_known_schema newer_waits",
+    "ext": "folds_alike jobs_by_fence",
+    "all": "replay_not_behind_erasure",
+    "broker": "withdraw_not_replayed wake_credit",
+    "bulk": "eighth_pop",
+    "window2": "eighth_pop_always bucket_small",
+    "flap": "renewed outage_not_charged",
+    "pause": "shut_moves_leases_only more_gated",
+    "poison": "kill_charged living_not_charged suspects_apart suspect_batch_alone",
+    "failover": "epoch_not_charged epoch",
+    "poison32": "suspect_engine_alone",
+    "poison_late": "last_chance_unwritten",
+    "hold": "hold_refuses_more",
+    "hold_slow": "hold_ends_renewal",
+    "outage": "breaker_gates probe_pauses",
+    "refused": "refused_opens",
+    "half": "half_open half_one_lane half_pause_doubles",
+    "writes_fail": "half_by_sort",
+    "rejecting": "bulk_stops bulk_one_trial bulk_trial_waits",
+    "window429": "throttle",
+    "hoard": "hand_expires",
+    "outage_paid": "probes_pay",
+    "failover_all": "epoch_in_more",
+    "emptied_late": "epoch_of_empty",
+    "emptied_ext": "epoch_check",
+    "emptied": "no_workspace rekeyed",
+}
+SUITE_OF: Final = {rule: suite for suite, rules in _RULES_BY_SUITE.items() for rule in rules.split()}
 """Rule → the suite in which its loss should show first."""
 
 
@@ -78,7 +99,7 @@ def hunt_all(most: int, jobs: int, only: Sequence[str], write: bool) -> dict[str
     names = list(only) or list(RULES)
     known = recorded()
     result: dict[str, dict[str, Any] | None] = {}
-    with ProcessPoolExecutor(jobs) as pool:
+    with processes(jobs) as pool:
         found = pool.map(partial(_again_or_hunt, most=most, known=known), names)
         for name, caught in zip(names, found, strict=True):
             result[name] = caught

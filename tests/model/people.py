@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onelane_worker.lanes.types import LaneError
 
+from .attempt import Wish
 from .faults import BEGIN_MS, Crash
 from .judge import elements
 from .scripts import Scripts
-from .serving import Wish
 from .world import Steps
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Broker:
         for _ in range(copies):
             self.under_way += 1
             late = history.strikes("wake_late", 0.06)
-            delay = history.between(5_000, 60_000) if late else history.between(0, history.suite.wake_delay_ms)
+            delay = (
+                history.between(5_000, 60_000) if late else history.between(0, history.suite.wake_delay_ms)
+            )
             history.start(self._deliver(delay))
         healed = int((history.now - BEGIN_MS) / 1_000) + 1
         if self.under_way > history.settings.wake_max + self.doubled + healed:
@@ -87,18 +89,20 @@ def producer(history: History, number: int, address: int, bulk: bool, wish: Wish
     elif wish.kind != "erase" and history.random.random() < 0.12:
         history.rejected.add(id)
     dedupe = f"d{address}" if wish.kind == "set" and history.random.random() < 0.1 else ""
+    secret = history.open_workspace()
     try:
         yield from history.hop(None)
-        wake = _submit(history, id, address, bulk, wish, dedupe)
+        wake = _submit(history, secret, id, address, bulk, wish, dedupe)
         if wish.target >= 0 and not history.rules.marker_with_change:
             yield history.between(1, 300)
             history.scripts.append_marker(id)
         if history.strikes("lost_reply", 0.05):
             yield history.random.choice((50.0, 2_000.0, history.between(5_000, 70_000)))
-            wake = _submit(history, id, address, bulk, wish, dedupe)
+            wake = _submit(history, secret, id, address, bulk, wish, dedupe)
         if history.strikes("late_copy", 0.05):
             history.later(
-                history.between(500, 70_000), lambda: _submit(history, id, address, bulk, wish, dedupe) and None
+                history.between(500, 70_000),
+                lambda: _submit(history, secret, id, address, bulk, wish, dedupe),
             )
         yield from history.hop(None)
         if wake:
@@ -111,10 +115,11 @@ def producer(history: History, number: int, address: int, bulk: bool, wish: Wish
         history.stop(history.random.choice(history.engines))
 
 
-def _submit(history: History, id: str, address: int, bulk: bool, wish: Wish, dedupe: str) -> bool:
+def _submit(
+    history: History, secret: str, id: str, address: int, bulk: bool, wish: Wish, dedupe: str
+) -> bool:
     """Returns whether a wake-up is to be sent."""
     known = id in history.scripts.state.intents
-    secret = history.scripts.open_workspace(history.new_secret())
     answer = history.execute(
         secret,
         history.settings,
@@ -133,6 +138,9 @@ def _submit(history: History, id: str, address: int, bulk: bool, wish: Wish, ded
             "wake_max": history.settings.wake_max,
         },
     )
+    if isinstance(answer, LaneError):  # Redis was emptied meanwhile
+        history.log("-", "submit", id, "->", type(answer).__name__)
+        return _submit(history, history.open_workspace(), id, address, bulk, wish, dedupe)
     history.log("-", "submit", id, address, "bulk" if bulk else "", *wish, "->", *answer)
     history.active()
     if answer.word == "accepted" and not known:
@@ -208,7 +216,7 @@ def _replay_again(history: History, id: str, burials: int) -> None:
         history.violation("replayed twice by one command", id)
 
 
-def _run(history: History, script: str, *args: object, **named: object) -> object:
+def _run(history: History, script: str, *args: object, **named: object) -> Any:
     secret = history.scripts.state.secret or ""
     return history.execute(secret, history.settings, script, args, named)
 

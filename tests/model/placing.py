@@ -37,6 +37,8 @@ class Placing:
         self.on_grant: Callable[[Lane, bool], None] = _nothing
         """The lane, and whether its lease goes on."""
         self.on_pop: Callable[[str], None] = _nothing
+        self.on_move: Callable[[Lane], None] = _nothing
+        """A tick makes a lane ready that was due and not leased."""
         self.on_kill: Callable[[Lane], None] = _nothing
         self.on_end: Callable[[Lane, int, tuple[str, ...]], None] = _nothing
         """A settle: the lane, the step, the intents."""
@@ -172,7 +174,9 @@ class Placing:
         lane.waits = ("ext", digest)
         mine = ext.waiting.setdefault(lane.name, 0) or self.next_order()
         ext.waiting[lane.name] = mine
-        first = not any(order < mine and self._still_waits(name, digest) for name, order in ext.waiting.items())
+        first = not any(
+            order < mine and self._still_waits(name, digest) for name, order in ext.waiting.items()
+        )
         if first and self.rules.first_waits_less:
             self.park(lane, self.lock_ends(digest) + FIRST_WAITER_MS)
         else:

@@ -25,9 +25,7 @@ class Played(NamedTuple):
     intents: int
 
 
-def play(
-    number: int, suite: str | None = None, rules: Rules = ALL, trace: list[str] | None = None
-) -> Played:
+def play(number: int, suite: str | None = None, rules: Rules = ALL, trace: list[str] | None = None) -> Played:
     """Play it. An error of the model itself is a violation."""
     turns = 1 if suite else len(CYCLE)
     name = suite or CYCLE[number % turns]

@@ -17,9 +17,10 @@ class Lane:
     """A lane: its queue and its hash."""
 
     __slots__ = (
-        "about", "answer", "batch", "check", "check_at", "commit", "consent", "dirty", "erasing", "exts", "fence", "hot",
-        "journal", "name", "open_step", "open_write", "queue", "registry", "registry_until", "seen", "served",
-        "step", "step_fence", "timeline", "token", "until", "usable", "waits", "yields",
+        "about", "answer", "batch", "check", "check_at", "commit", "consent", "dirty", "erasing", "exts",
+        "fence", "hot", "journal", "name", "open_step", "open_write", "queue", "registry",
+        "registry_until", "seen", "served", "step", "step_fence", "timeline", "token", "until", "usable",
+        "waits", "yields",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -67,12 +68,14 @@ class Intent:
     """An intent's record."""
 
     __slots__ = (
-        "accepted", "again", "attempts", "bulk", "burials", "content", "dedupe", "ended", "erases", "error", "ext",
-        "ext2", "given_up", "id", "kills", "kind", "lane", "next", "outcome", "payload", "replayed", "schema", "state",
-        "target", "whole",
+        "accepted", "again", "attempts", "bulk", "burials", "content", "dedupe", "ended", "erases",
+        "error", "ext", "ext2", "given_up", "id", "kills", "kind", "lane", "next", "outcome", "payload",
+        "replayed", "schema", "state", "target", "whole",
     )  # fmt: skip
 
-    def __init__(self, id: str, lane: str, kind: str, payload: Any, schema: int, bulk: bool, now: int) -> None:
+    def __init__(
+        self, id: str, lane: str, kind: str, payload: Any, schema: int, bulk: bool, now: int
+    ) -> None:
         self.id = id
         self.lane = lane
         self.kind = kind
@@ -160,7 +163,19 @@ class EngineRecord:
 class Breaker:
     """The circuit breaker, or that of bulk intents."""
 
-    __slots__ = ("forget_at", "lanes", "next", "pause", "problem", "said", "since", "sort", "state", "streak", "trial")
+    __slots__ = (
+        "forget_at",
+        "lanes",
+        "next",
+        "pause",
+        "problem",
+        "said",
+        "since",
+        "sort",
+        "state",
+        "streak",
+        "trial",
+    )
 
     def __init__(self) -> None:
         self.state: BreakerState = "closed"
@@ -181,9 +196,34 @@ class State:
     """All keys of a workspace."""
 
     __slots__ = (
-        "breaker", "bucket_at", "bucket_level", "bucket_until", "bulk_breaker", "contacts", "dead", "dedupe", "due",
-        "engines", "epoch_hold", "epoch_server", "epoch_since", "exts", "healed", "intents", "lanes", "letters",
-        "mover", "moved_at", "order", "pending", "pops", "ready", "secret", "spare", "ticked", "tokens",
+        "breaker",
+        "bucket_at",
+        "bucket_level",
+        "bucket_until",
+        "bulk_breaker",
+        "contacts",
+        "dead",
+        "dedupe",
+        "due",
+        "engines",
+        "epoch_hold",
+        "epoch_server",
+        "epoch_since",
+        "exts",
+        "healed",
+        "intents",
+        "lanes",
+        "letters",
+        "moved_at",
+        "mover",
+        "order",
+        "pending",
+        "pops",
+        "ready",
+        "secret",
+        "spare",
+        "ticked",
+        "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:

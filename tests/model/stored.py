@@ -28,7 +28,9 @@ def of_model(model: Scripts) -> Told:
         "lanes": _full({name: _lane(lane, now) for name, lane in state.lanes.items()}),
         "ready": {kind: list(lanes) for kind, lanes in state.ready.items()},
         "due": dict(state.due),
-        "waiting": _full({ext: sorted(one.waiting, key=one.waiting.__getitem__) for ext, one in state.exts.items()}),
+        "waiting": _full({
+            ext: sorted(one.waiting, key=one.waiting.__getitem__) for ext, one in state.exts.items()
+        }),
         "exts": _full({
             digest: _full({
                 "lane": ext.lane,
@@ -50,7 +52,9 @@ def of_model(model: Scripts) -> Told:
         "dead": dict(state.dead),
         "letters": {name: sorted(ids) for name, ids in state.letters.items()},
         "engines": _full({
-            name: _full({"number": one.number, "seen": one.seen, "name": one.name, "grants": list(one.grants)})
+            name: _full({
+                "number": one.number, "seen": one.seen, "name": one.name, "grants": list(one.grants),
+            })
             for name, one in state.engines.items()
         }),
         "counters": _full({
@@ -90,7 +94,8 @@ def _intent(one: Intent) -> Told:
     return _full({
         "lane": one.lane, "bulk": one.bulk, "payload": one.payload, "at": one.accepted, "again": one.again,
         "whole": one.whole, "dedupe": one.dedupe, "ext": one.ext, "ext2": one.ext2, "target": one.target,
-        "erases": one.erases, "state": one.state, "attempts": one.attempts, "kills": one.kills, "next": one.next,
+        "erases": one.erases, "state": one.state, "attempts": one.attempts, "kills": one.kills,
+        "next": one.next,
         "error": one.error, "burials": one.burials, "outcome": one.outcome, "ended": one.ended,
     })  # fmt: skip
 
@@ -98,18 +103,18 @@ def _intent(one: Intent) -> Told:
 def _breaker(model: Scripts, bulk: bool) -> Told:
     view = model.breaker_view(bulk)
     breaker: Breaker = model.state.bulk_breaker if bulk else model.state.breaker
-    told = {"state": view.state}
+    told: Told = {"state": view.state}
     if view.state == "closed":
         return told
     stands = view.state in ("open", "half", "paused")
-    told |= {"sort": view.sort, "since": view.since_ms, "problem": view.problem, "next": view.next_ms}  # type: ignore[dict-item]
+    told |= {"sort": view.sort, "since": view.since_ms, "problem": view.problem, "next": view.next_ms}
     if bulk or not stands:
-        told |= {"streak": breaker.streak}  # type: ignore[dict-item]
+        told |= {"streak": breaker.streak}
     if not bulk and not stands:
-        told |= {"lanes": sorted(breaker.lanes)}  # type: ignore[dict-item]
+        told |= {"lanes": sorted(breaker.lanes)}
     if stands and not bulk:
-        told |= {"pause": breaker.pause}  # type: ignore[dict-item]
-    return _full(told | {"trial": breaker.trial})  # type: ignore[dict-item]
+        told |= {"pause": breaker.pause}
+    return _full(told | {"trial": breaker.trial})
 
 
 def _bucket(model: Scripts) -> Told:

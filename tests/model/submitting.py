@@ -11,7 +11,7 @@ from .state import Intent, Lane
 
 
 class Submitted(NamedTuple):
-    """The answer of submit: the word, the intent's id (or which limit), and whether a wake-up is to be sent."""
+    """The answer of submit: the word, the intent's id or which limit, and whether to send a wake-up."""
 
     word: Literal["accepted", "duplicate", "mismatch", "lane_full", "queue_full"]
     detail: str
@@ -135,8 +135,10 @@ class Submitting(Ending):
         intent.attempts = intent.kills = intent.next = 0
         intent.again, intent.whole, intent.replayed = self.now, whole, burials
         self._forget_letter(intent)
-        self._add_timeline(lane, [timeline] if timeline else [])
-        return Replayed("accepted", self._append_intent(intent, self.rules.marker_replayed, self.settings.wake_max))
+        self.add_timeline(lane, [timeline] if timeline else [])
+        return Replayed(
+            "accepted", self._append_intent(intent, self.rules.marker_replayed, self.settings.wake_max)
+        )
 
     def discard(self, intent_id: str, burials: int, outcome: Any, *, timeline: str | None = None) -> bool:
         """Give a dead letter up."""
@@ -148,7 +150,7 @@ class Submitting(Ending):
         intent.state, intent.outcome, intent.given_up = "done", outcome, burials
         intent.payload = intent.error = None
         self._forget_letter(intent)
-        self._add_timeline(self.lane(intent.lane), [timeline] if timeline else [])
+        self.add_timeline(self.lane(intent.lane), [timeline] if timeline else [])
         return True
 
     def _forget_letter(self, intent: Intent) -> None:

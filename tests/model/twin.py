@@ -1,12 +1,13 @@
-"""The same calls on the model and on the real scripts: answers and state must be the same after every call."""
+"""The same calls on the model and on the real scripts: answers and state must be the same after each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from onelane.workspace import Workspace
-from onelane_worker.lanes.store import LaneStore, Script, Word, finish, script
+from onelane_worker.lanes.store import LaneStore, Script, Word, finish
 from onelane_worker.lanes.types import LaneError, LaneSettings
 
 from .scripts import Scripts
@@ -44,7 +45,7 @@ class Call(NamedTuple):
 
     name: str
     args: tuple[Any, ...] = ()
-    named: dict[str, Any] = {}  # noqa: RUF012: never written to
+    named: Mapping[str, Any] = MappingProxyType({})
 
     def __str__(self) -> str:
         words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.named.items())]
@@ -120,7 +121,10 @@ class Twin:
 
     def compare_state(self, call: Call) -> None:
         """All that is stored."""
-        modelled, real = of_model(self.model), of_redis(self.server.dump(), self.now_us // 1000, self.settings)
+        modelled, real = (
+            of_model(self.model),
+            of_redis(self.server.dump(), self.now_us // 1000, self.settings),
+        )
         lines = [
             f"{path}: model {one!r}, scripts {other!r}" for path, one, other in _differing("", modelled, real)
         ]
@@ -146,7 +150,8 @@ class Twin:
     def _submit(self, call: Call, secret: str) -> Any:
         named = call.named
         words = [
-            *call.args, int(named["bulk"]), named["kind"], named["payload"], named["schema"], named["content"],
+            *call.args, int(named["bulk"]), named["kind"], named["payload"], named["schema"],
+            named["content"],
             named["dedupe"], named["ext"], named["target"], int(named["erases"]), named["lane_max"],
             named["queue_max"], named["wake_max"],
         ]  # fmt: skip
@@ -196,10 +201,3 @@ def _differing(path: str, one: Any, other: Any) -> list[tuple[str, Any, Any]]:
     if isinstance(one, float) and isinstance(other, float) and abs(one - other) < 1e-3:
         return []
     return [] if one == other else [(path.strip(), one, other)]
-
-
-def script_texts(settings: LaneSettings) -> list[Script]:
-    """All scripts with the clock of the test."""
-    names = ("claim", "tick", "reserve", "checkpoint", "settle", "postpone", "bury", "scrub", "revise", "replay",
-             "discard", "breaker", "submit", "withdraw")  # fmt: skip
-    return [script(name, settings, CLOCK) for name in names]

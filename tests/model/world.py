@@ -98,7 +98,7 @@ class World:
         else:
             owner.poked = True
 
-    def later(self, after: float, act: Callable[[], None]) -> None:
+    def later(self, after: float, act: Callable[[], object]) -> None:
         """Do something once, later."""
 
         def steps() -> Steps[None]:

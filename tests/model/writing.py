@@ -1,5 +1,6 @@
 """One call to Intercom under a lease: budget, record, send; and what may become of it on the way."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -136,7 +137,11 @@ def _send(job: Job, sending: Sending, sent_at: float, recorded: Checkpointed) ->
         yield from answered(job, "writes")
         reply = box[0]
         return reply._replace(as_of=sent_at) if isinstance(reply, Seen) else reply
-    yield HTTP_MS - max(0.0, history.now - sent_at) if fate == "late" else history.between(200, HTTP_MS - GRACE_MS)
+    yield (
+        HTTP_MS - max(0.0, history.now - sent_at)
+        if fate == "late"
+        else history.between(200, HTTP_MS - GRACE_MS)
+    )
     if word:
         yield from failed(job, word, "writes")
     journal = job.grant.journal
@@ -195,7 +200,11 @@ def _commit(job: Job, sending: Sending, sent_at: float) -> Seen | str:
         if foreign or any(id in history.rejected or history.poison.get(id) == "write" for id in ids):
             contact.mixed = True  # accepted, the answer lost, rejected the next time: what it wrote stays
     reply = history.intercom.commit(write, frozenset(ids))
-    if isinstance(reply, Seen) and write.verb == "create" and any(history.poison.get(id) == "write" for id in ids):
+    if (
+        isinstance(reply, Seen)
+        and write.verb == "create"
+        and any(history.poison.get(id) == "write" for id in ids)
+    ):
         history.intercom.contacts[reply.id].mixed = True
     history.log("   intercom:", write.verb, reply)
     return reply
@@ -209,7 +218,9 @@ def put_back(job: Job, *, journal: Any = KEEP) -> PutBack:
     history = job.engine.history
     shut = history.scripts.state.breaker.state == "open"
     delay = 0.0 if shut else history.between(500, 4_000)
-    return PutBack(delay, journal=journal, counted=not shut, yields=not shut and history.random.random() < 0.2)
+    return PutBack(
+        delay, journal=journal, counted=not shut, yields=not shut and history.random.random() < 0.2
+    )
 
 
 def failed(job: Job, word: str, sort: str) -> Steps[None]:

@@ -5,19 +5,19 @@ A seed is the same sequence every time. What it finds is made as short as it goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 from redis import Redis
+from tests.model.drawn import Drawn
+from tests.model.twin import Call, Difference, Server, Twin
+from tests.world.redis import SmallRedis
 
 from onelane.keys import Keys
 from onelane_worker.lanes.store import Script, Word
 from onelane_worker.lanes.types import LaneSettings
-from tests.model.drawn import Drawn
-from tests.model.twin import Call, Difference, Server, Twin
-from tests.world.redis import SmallRedis
 
 PREFIX = Keys().prefix
 CALLS = 150
@@ -168,7 +168,7 @@ def _difference(server: Server, settings: LaneSettings, calls: Sequence[Call]) -
 
 LONG_MS = 40 * 86_400_000
 SHORT_MS = 55_000
-"""Shorter than the life of any key that this test does not lengthen: on a server with its own clock none ends."""
+"""Shorter than the life of all keys that end: on a server with its own clock none does."""
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))
