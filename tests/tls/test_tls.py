@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from onelane_worker.services import make_redis
 from redis import Redis
 
 from onelane import AsyncContactQueue, BadSetting, ContactQueue, LeadCapture, QueueSettings
 from onelane.tls import target
 from onelane.wakeup import Waker
 from onelane_worker.cli.doctor import _ask_broker
+from onelane_worker.lanes.client import LaneClient
 from onelane_worker.settings import Settings
 
 from .front import TlsFront
@@ -58,13 +58,20 @@ def _settings(url: str, ca_file: str | None) -> Settings:
 
 
 def _worker_lanes(url: str, ca_file: str | None) -> None:
-    with make_redis(_settings(url, ca_file)) as redis:
-        redis.ping()
+    async def ask() -> None:
+        target = _settings(url, ca_file).redis_target
+        client = LaneClient.from_url(target.url, target.tls)
+        try:
+            await asyncio.wait_for(client.ask([("PING",)]), timeout=1)
+        finally:
+            await client.aclose()
+
+    asyncio.run(ask())
 
 
 def _worker_broker(url: str, ca_file: str | None) -> None:
     """Also that of Flower and of `celery inspect`: they are commands of the same app."""
-    _in_a_process("from onelane_worker.app import services; services().waiting()", url, ca_file)
+    _in_a_process(WORKER_CONNECTS, url, ca_file)
 
 
 def _flower_queues(url: str, ca_file: str | None) -> None:
@@ -72,13 +79,18 @@ def _flower_queues(url: str, ca_file: str | None) -> None:
     _in_a_process(FLOWER_COUNTS, url, ca_file)
 
 
+WORKER_CONNECTS = """
+from onelane_worker.app import app
+with app.connection_for_read() as connection:
+    connection.ensure_connection(max_retries=0, timeout=1.0)
+"""
 FLOWER_COUNTS = """
 import asyncio
 from flower.utils.broker import Broker
 from onelane_worker.app import app
 url = app.connection(connect_timeout=1.0).as_uri(include_password=True)
 broker = Broker(url, broker_options=app.conf.broker_transport_options, broker_use_ssl=app.conf.broker_use_ssl)
-asyncio.run(broker.queues(["onelane.bulk"]))
+asyncio.run(broker.queues(["onelane.main"]))
 """
 
 
@@ -88,7 +100,7 @@ def _in_a_process(code: str, url: str, ca_file: str | None) -> None:
 
 
 def _doctor_broker(url: str, ca_file: str | None) -> None:
-    if _ask_broker(_settings(url, ca_file).broker_target).problem:
+    if _ask_broker(_settings(url, ca_file)).problem:
         raise Refused
 
 
