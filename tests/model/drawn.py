@@ -9,7 +9,6 @@ from typing import Any
 from onelane_worker.lanes.types import (
     KEEP,
     Check,
-    ContactWrite,
     Ended,
     ExtNote,
     Grant,
@@ -239,10 +238,9 @@ class Drawn:
 
     def _checkpoint(self, grant: Grant) -> Call:
         random = self._random
-        contact = ContactWrite(random.choice(CONTACTS), None) if random.random() < 0.3 else None
         return Call("checkpoint", (self._step(grant),), {
             "open_write": '{"op":"update"}', "journal": self._journal(grant), "registry": self._entry(),
-            "contact": contact, "external_id": self._maybe(random.choice(EXTS), None, 0.15),
+            "contacts": self._some(CONTACTS, 2), "external_id": self._maybe(random.choice(EXTS), None, 0.15),
         })  # fmt: skip
 
     def _clear(self, grant: Grant) -> Call:

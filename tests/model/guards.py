@@ -54,7 +54,9 @@ class Guards(Placing):
             return
         first = state.epoch_server is None
         state.epoch_server = self.server
-        if first and (self.settings.new_redis or not self.rules.epoch_of_empty):
+        lost = not (self.settings.durable or (first and self.settings.new_redis))
+        if not lost or (first and not self.rules.epoch_of_empty):
+            state.epoch_since = state.epoch_hold = 0
             return
         state.epoch_since = self.now
         state.epoch_hold = self.now + self.settings.failover_hold_ms

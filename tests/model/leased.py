@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 from onelane_worker.lanes.types import (
     KEEP,
     Checkpointed,
-    ContactWrite,
     Fenced,
     Keep,
     LaneError,
@@ -105,7 +104,7 @@ class Leased(Granting):
         open_write: Any,
         journal: Part = KEEP,
         registry: RegistryPart = KEEP,
-        contact: ContactWrite | None = None,
+        contacts: Sequence[str] = (),
         external_id: str | None = None,
     ) -> Checkpointed:
         """Record a write before it is sent."""
@@ -130,12 +129,12 @@ class Leased(Granting):
         if rules.lock_until_commit:
             for digest in lane.exts:
                 self.ext(digest).until = commit
-        if contact is not None:
-            self._wrote_elsewhere(lane, contact, commit)
+        for digest in contacts:
+            self._wrote_elsewhere(lane, digest, commit)
         return self.leave(step, Checkpointed("ok", self.now, commit))
 
-    def _wrote_elsewhere(self, lane: Lane, write: ContactWrite, commit: int) -> None:
-        contact = self.contact(write.digest)
+    def _wrote_elsewhere(self, lane: Lane, digest: str, commit: int) -> None:
+        contact = self.contact(digest)
         if contact.writer != lane.name:
             contact.others, contact.writer = contact.wrote, lane.name
         contact.wrote = max(contact.wrote, commit)

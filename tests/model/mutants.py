@@ -70,6 +70,9 @@ _RULES_BY_SUITE: Final[dict[str, str]] = {
 SUITE_OF: Final = {rule: suite for suite, rules in _RULES_BY_SUITE.items() for rule in rules.split()}
 """Rule → the suite in which its loss should show first."""
 
+NOT_CAUGHT: Final[dict[str, str]] = {}
+"""Rule → why nobody notices that it is off."""
+
 
 def hunt(rule: str, most: int, first: int = 0) -> dict[str, Any] | None:
     """The first history that notices that the rule is off: in its suite, then in all."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from onelane_worker.lanes.types import (
     KEEP,
     Check,
-    ContactWrite,
     ExtNote,
     GrantedIntent,
     Left,
@@ -152,9 +151,7 @@ class _Serving(Attempt):
         if fact is not None and holds and wish.external_id in ("", fact.external_id):
             skipped = isinstance(fact, Entry) and fact is self.entry
         elif not created:
-            away = None
-            if found.home != self.address:
-                away = ContactWrite(str(found.id), f"{found.home}@{self.engine.secret}")
+            away = (str(found.id),) if found.home != self.address else ()
             update = Write("update", str(found.id), found.home, wish.external_id, value)
             reply = yield from write(self.job, self.sending(update, elsewhere=away))
             if reply == "rejected":

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onelane_worker.lanes.types import KEEP, BreakerView, Checkpointed, ContactWrite, Part
+from onelane_worker.lanes.types import KEEP, BreakerView, Checkpointed, Part
 
 from .faults import GRACE_MS, HTTP_MS, TAIL_MS, Crash
 from .intercom import Seen, Write
@@ -45,7 +45,7 @@ class Sending(NamedTuple):
     ids: Sequence[str]
     journal: Any = KEEP
     entry: Any = KEEP
-    elsewhere: ContactWrite | None = None
+    elsewhere: Sequence[str] = ()
     further_ext: str | None = None
     version: int | None = None
 
@@ -90,7 +90,7 @@ def write(job: Job, sending: Sending) -> Steps[Seen | str]:
         open_write=sending.write.verb,
         journal=sending.journal,
         registry=sending.entry,
-        contact=sending.elsewhere,
+        contacts=sending.elsewhere,
         external_id=sending.further_ext,
     )
     if recorded.word == "ext_busy":

@@ -80,7 +80,7 @@ class SmallServer:
         self._redis = SmallRedis(lambda: self._now_us / 1_000_000)
 
     def run(self, script: Script, key: str, args: Sequence[Word]) -> Any:
-        return self._redis.run(script.text, [key], args, script.name)
+        return self._redis.run(script.text, key, args, script.name)
 
     def command(self, *words: Word) -> Any:
         return self._redis.execute(*words)
@@ -106,6 +106,7 @@ def settings_for(random: Random, registry_ttl_ms: int) -> LaneSettings:
         commit_ms=16_000,
         failover_hold_ms=random.choice((0, 16_000)),
         new_redis=random.random() < 0.7,
+        durable=random.random() < 0.1,
         max_hold_ms=20_000,
         settle_window_ms=60_000,
         registry_ttl_ms=registry_ttl_ms,
