@@ -211,6 +211,12 @@ local function remove_marker(lane, marker, bulk)
   left(lane, was_head)
 end
 
+-- The dedupe key of an intent, unless a later intent has it by now; then nil.
+local function own_dedupe(id, digest)
+  local holder = digest and redis.call('GET', key('dedupe', digest))
+  return holder and string.match(holder, '^[^:]*') == id and key('dedupe', digest) or nil
+end
+
 -- An intent leaves its lane, and its record tells how it ended. Its dedupe key lives on borrowed time from now on.
 local function go(lane, id, state, outcome, dedupe_ttl_ms)
   local hash = key('intent', id)
@@ -222,7 +228,8 @@ local function go(lane, id, state, outcome, dedupe_ttl_ms)
   if i[3] then remove_marker(i[3], '~' .. id, i[1]) end
   redis.call('HSET', hash, 'state', state, 'outcome', outcome, 'ended', text(now))
   redis.call('HDEL', hash, 'next')
-  if i[4] then redis.call('PEXPIRE', key('dedupe', i[4]), dedupe_ttl_ms) end
+  local dedupe = own_dedupe(id, i[4])
+  if dedupe then redis.call('PEXPIRE', dedupe, dedupe_ttl_ms) end
 end
 
 -- Of an intent that has ended for good, how it ended is kept for a while; what it said of a person is not.

@@ -216,3 +216,14 @@ def test_a_registry_entry_is_revised_only_if_the_old_one_stands(world: World) ->
     assert 0 < world.ends_in_ms("registry", "a") <= before
     assert finish(world.store.revise("a", "{2}", None))
     assert finish(world.store.registry_of("a")) is None
+
+
+def test_a_dedupe_key_that_is_another_intents_by_now_gets_no_end(world: World) -> None:
+    first = buried(world, dedupe="d")
+    world.redis.delete(world.keys.key("dedupe", "d"))
+    later = world.put("b", dedupe="d")
+    finish(world.store.replay(first, 1, whole=False))
+    [grant] = (grant for grant in world.grants() if grant.lane == "a")
+    world.settle(grant)
+    assert world.snapshot()["dedupe:d"].startswith(later)
+    assert world.ends_in_ms("dedupe", "d") == -1

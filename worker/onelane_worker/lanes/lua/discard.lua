@@ -15,6 +15,7 @@ redis.call('ZREM', DEAD, id)
 redis.call('SREM', key('letters', i[2]), id)
 redis.call('HSET', record, 'state', 'done', 'outcome', ARGV[4], 'discarded', burial)
 forget_payload(id, text(settings.status_ttl_ms))
-if i[5] then redis.call('PEXPIRE', key('dedupe', i[5]), text(settings.dedupe_ttl_ms)) end
+local dedupe = own_dedupe(id, i[5])
+if dedupe then redis.call('PEXPIRE', dedupe, text(settings.dedupe_ttl_ms)) end
 if ARGV[5] ~= '' then put_timeline(i[2], { ARGV[5] }) end
 return { 'ok' }

@@ -23,7 +23,7 @@ redis.call('SREM', key('letters', lane), id)
 redis.call('HDEL', record, 'state', 'outcome', 'ended', 'error', 'attempts', 'kills', 'next', 'whole')
 redis.call('HSET', record, 'again', text(now), 'replayed', burial)
 if ARGV[4] == '1' then redis.call('HSET', record, 'whole', '1') end
-local holder = i[6] and redis.call('GET', key('dedupe', i[6]))
-if holder and string.match(holder, '^[^:]*') == id then redis.call('PERSIST', key('dedupe', i[6])) end
+local dedupe = own_dedupe(id, i[6])
+if dedupe then redis.call('PERSIST', dedupe) end
 if ARGV[5] ~= '' then put_timeline(lane, { ARGV[5] }) end
 return { 'accepted', wake(come(lane, id), settings.wake_max) }

@@ -27,9 +27,9 @@ local function without_contact(outcome)
   return '{' .. table.concat(kept, ',') .. '}'
 end
 
-local function forget_dedupe(id, dedupe)
-  local holder = dedupe and redis.call('GET', key('dedupe', dedupe))
-  if holder and string.match(holder, '^[^:]*') == id then redis.call('DEL', key('dedupe', dedupe)) end
+local function forget_dedupe(id, digest)
+  local dedupe = own_dedupe(id, digest)
+  if dedupe then redis.call('DEL', dedupe) end
   redis.call('HDEL', key('intent', id), 'dedupe')
 end
 
