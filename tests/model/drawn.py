@@ -27,6 +27,7 @@ LANES = ("la", "lb", "lc", "ld", "le")
 EXTS = ("x1", "x2")
 CONTACTS = ("c1", "c2", "c3")
 ENGINES = ("ea", "eb", "ec")
+UPDATED = '{"result":"updated","contact_id":"5","role":"lead","calls":2}'
 PAUSES_MS = (0, 1, 3, 20, 150, 700, 2_000, 2_600, 5_001, 9_000, 16_000, 31_500)
 
 
@@ -104,7 +105,7 @@ class Drawn:
             "payload": "p" * random.choice((20, 20, 90, 200)),
             "schema": random.choices((1, 2, 9), (8, 2, 1))[0],
             "content": random.choice(("same", "other")),
-            "dedupe": self._maybe(f"d{lane}", "", 0.2),
+            "dedupe": self._maybe(f"d{lane}", "", 0.4),
             "ext": random.choice(EXTS) if kind == "ext" else "",
             "target": random.choice([one for one in LANES if one != lane]) if kind == "change" else "",
             "erases": kind == "erase",
@@ -128,7 +129,9 @@ class Drawn:
     def _replay(self) -> Call:
         whole = self._random.random() < 0.3
         return Call(
-            "replay", self._a_letter(), {"whole": whole, "timeline": self._maybe('{"event":"replay"}')}
+            "replay",
+            self._a_letter(),
+            {"whole": whole, "timeline": self._maybe('{"event":"replay","id":"0"}')},
         )
 
     def _discard(self) -> Call:
@@ -230,6 +233,9 @@ class Drawn:
         elsewhere = tuple(one for one in about if random.random() < 0.3)
         return StoredEntry(f'{{"entry":{random.randint(1, 99)}}}', about, elsewhere)
 
+    def _events(self) -> list[str]:
+        return [f'{{"id":"{self._an_id(False)}"}}' for _ in range(self._random.choice((0, 0, 1, 2)))]
+
     def _part(self, text: str) -> Any:
         return self._random.choice((KEEP, KEEP, None, text))
 
@@ -264,7 +270,7 @@ class Drawn:
     def _settle(self, grant: Grant) -> Call:
         random = self._random
         count = random.choices((1, len(grant.intents)), (2, 1))[0]
-        ended = [Ended(one.id, '{"result":"updated"}') for one in grant.intents[:count]]
+        ended = [Ended(one.id, UPDATED, random.random() < 0.3) for one in grant.intents[:count]]
         if random.random() < 0.03:
             ended = [*ended[::-1], Ended("none", "{}")]
         check: Any = random.choice((KEEP, KEEP, KEEP, None))
@@ -279,7 +285,7 @@ class Drawn:
         target = TargetEnd(self._entry(), self._part("consent")) if grant.target is not None else None
         return Call("settle", (self._step(grant), ended), {
             "registry": self._entry(), "consent": self._part("consent"), "ext": self._notes(grant),
-            "left": left, "timeline": ["{}", "{}"][: random.randint(0, 2)], "check": check, "target": target,
+            "left": left, "timeline": self._events(), "check": check, "target": target,
             "more": self._more(),
         })  # fmt: skip
 
@@ -290,7 +296,7 @@ class Drawn:
         id = grant.head.id if random.random() < 0.95 else "none"
         return Call("bury", (self._step(grant), id, '{"problem":1}', '{"result":"rejected"}'), {
             "answered": answered, "registry": self._entry(), "consent": self._part("consent"),
-            "timeline": ["{}"] * random.randint(0, 1), "target_pointer": pointer, "more": self._more(),
+            "timeline": self._events(), "target_pointer": pointer, "more": self._more(),
         })  # fmt: skip
 
     def _postpone(self, grant: Grant) -> Call:
@@ -302,7 +308,7 @@ class Drawn:
             "error": self._part('{"problem":2}'), "journal": self._journal(grant), "registry": self._entry(),
             "consent": self._part("consent"), "yields": random.random() < 0.3,
             "external_id": self._maybe(random.choice(EXTS), None, 0.2),
-            "timeline": ["{}"] * random.randint(0, 1),
+            "timeline": self._events(),
         })  # fmt: skip
 
     def _scrub(self, grant: Grant) -> Call:

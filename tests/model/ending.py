@@ -3,6 +3,8 @@
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+import heapq
+import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -23,7 +25,7 @@ from onelane_worker.lanes.types import (
 )
 
 from .leased import NO, Leased, NotTheHead, Open
-from .state import Intent, Lane, is_marker
+from .state import Dedupe, Intent, Lane, is_marker
 
 
 class Ending(Leased):
@@ -62,8 +64,7 @@ class Ending(Leased):
         if not isinstance(registry, Keep) or lane.usable or not self.rules.dirty_stays:
             lane.dirty = False
         self.store_entry(lane, registry)
-        if consent is not KEEP:
-            lane.consent = consent
+        self.store_consent(lane, consent)
         for note in ext:
             self._note_ext(lane, note)
         for one in left:
@@ -72,17 +73,17 @@ class Ending(Leased):
         self._owe_check(lane, check)
         for done, id in zip(ended, ids, strict=True):
             self.take_out(lane, id, "done", done.outcome)
+            self.forget_later(id, brief=done.brief)
         self.on_end(lane, step.number, tuple(ids))
         return self.leave(step, self._go_on(lane, more))
 
     def _store_at_target(self, target: Lane, known: TargetEnd) -> None:
         self.store_entry(target, known.registry)
-        if known.consent is not KEEP:
-            target.consent = known.consent
+        self.store_consent(target, known.consent)
         target.dirty = False
 
     def _note_ext(self, lane: Lane, note: ExtNote) -> None:
-        ext = self.ext(note.digest)
+        ext = self.kept_ext(note.digest)
         if ext.lane == lane.name and note.pointer is not KEEP:
             ext.pointer = note.pointer
             ext.pointer_until = self.now + self.settings.registry_ttl_ms if note.pointer is not None else 0
@@ -140,8 +141,7 @@ class Ending(Leased):
             self.refused(step, Open(None))
         self.nothing_open(lane)
         self.store_entry(lane, registry)
-        if consent is not KEEP:
-            lane.consent = consent
+        self.store_consent(lane, consent)
         intent = self.state.intents[intent_id]
         if target_pointer is not None and intent.target and rules.pointer_buried:
             target = self.lane(intent.target)
@@ -173,8 +173,7 @@ class Ending(Leased):
             del lane.queue[index]
         self.state.pending -= 1
         intent.state, intent.outcome, intent.ended, intent.next = state, outcome, self.now, 0
-        if state == "done":
-            intent.payload = intent.error = None
+        self.end_dedupe(intent)
         lane.hot -= not intent.bulk
         lane.erasing -= intent.erases
         if not intent.target or not rules.marker_ends:
@@ -182,6 +181,26 @@ class Ending(Leased):
         if (state == "dead" and not rules.marker_buried) or (withdrawn and not rules.marker_withdrawn):
             return
         self._take_marker_out(self.lane(intent.target), intent)
+
+    def forget_later(self, id: str, *, brief: bool = False) -> None:
+        """Of an intent that has ended for good only how it ended is kept, for a while."""
+        intent, settings = self.state.intents[id], self.settings
+        intent.payload = intent.error = None
+        intent.forget_at = self.now + (settings.unchanged_ttl_ms if brief else settings.status_ttl_ms)
+        heapq.heappush(self.state.forgets, (intent.forget_at, id))
+
+    def own_dedupe(self, intent: Intent) -> Dedupe | None:
+        """The dedupe key, if it stands for this intent and not for a later one."""
+        known = self.state.dedupe.get(intent.dedupe)
+        return known if known is not None and known.id == intent.id and not self._is_over(known) else None
+
+    def _is_over(self, known: Dedupe) -> bool:
+        return 0 < known.until <= self.now
+
+    def end_dedupe(self, intent: Intent) -> None:
+        """The intent ended: its dedupe key lives on for a while."""
+        if known := self.own_dedupe(intent):
+            self.state.dedupe[intent.dedupe] = known._replace(until=self.now + self.settings.dedupe_ttl_ms)
 
     def _take_marker_out(self, target: Lane, intent: Intent) -> None:
         marker = f"~{intent.id}"
@@ -236,18 +255,32 @@ class Ending(Leased):
         lane, state = self.lane(step.lane), self.state
         for id in state.letters.pop(lane.name, set()):
             state.dead.pop(id, None)
-            letter = state.intents[id]
-            letter.state, letter.outcome, letter.payload, letter.error = "done", outcome, None, None
-            if letter.dedupe and state.dedupe.get(letter.dedupe, ("", ""))[0] == id:
-                del state.dedupe[letter.dedupe]
-            letter.dedupe = ""
+            self._forget_dedupe(state.intents[id])
+            state.intents[id].state, state.intents[id].outcome = "done", outcome
+            self.forget_later(id)
+        for event in lane.timeline if lane.timeline_until > self.now else ():
+            intent = state.intents.get(json.loads(event).get("id", ""))
+            if intent is not None and intent.lane == lane.name and intent.state == "done":
+                self._forget_dedupe(intent)
+                intent.outcome = _without_contact(intent.outcome)
         lane.timeline = []
         for digest in ext:
-            self.ext(digest).pointer = None
-            self.ext(digest).versions = {}
+            self.ext(digest).pointer, self.ext(digest).versions = None, {}
         for digest in contacts:
             self.contact(digest).home, self.contact(digest).moved = "", self.now
         self.leave(step, None)
+
+    def _forget_dedupe(self, intent: Intent) -> None:
+        if self.own_dedupe(intent):
+            del self.state.dedupe[intent.dedupe]
+        intent.dedupe = ""
+
+
+def _without_contact(outcome: str | None) -> str:
+    """Only words of our own are kept."""
+    known = json.loads(outcome or "{}")
+    kept = {name: known[name] for name in ("result", "role", "reason", "superseded_by") if name in known}
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def _number(version: str) -> int:

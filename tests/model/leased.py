@@ -117,7 +117,8 @@ class Leased(Granting):
         if rules.ext_checked and any(self.ext(digest).lane != lane.name for digest in lane.exts):
             return self.leave(step, Checkpointed("ext_lost", 0))
         if further:
-            self.ext(further).lane = lane.name
+            self.kept_ext(further).lane = lane.name
+            self.ext(further).waiting.pop(lane.name, None)
             lane.exts += (further,)
         self.extend(lane)
         commit = self.now + self.settings.commit_ms
@@ -128,7 +129,7 @@ class Leased(Granting):
         self.store_entry(lane, registry)
         if rules.lock_until_commit:
             for digest in lane.exts:
-                self.ext(digest).until = commit
+                self.kept_ext(digest).until = commit
         for digest in contacts:
             self._wrote_elsewhere(lane, digest, commit)
         return self.leave(step, Checkpointed("ok", self.now, commit))
@@ -179,7 +180,15 @@ class Leased(Granting):
 
     def add_timeline(self, lane: Lane, lines: Sequence[str]) -> None:
         if lines:
-            lane.timeline = (lane.timeline + list(lines))[-self.settings.timeline_max :]
+            known = lane.timeline if lane.timeline_until > self.now else []
+            lane.timeline = (known + list(lines))[-self.settings.timeline_max :]
+            lane.timeline_until = self.now + self.settings.status_ttl_ms
+
+    def store_consent(self, lane: Lane, consent: Part | Any) -> None:
+        """Store what is known of consent, if anything is to be stored."""
+        if consent is not KEEP:
+            lane.consent = consent
+            lane.consent_until = self.now + self.settings.consent_ttl_ms
 
     # ── postpone ──
 
@@ -222,8 +231,7 @@ class Leased(Granting):
         elif journal is not KEEP:
             lane.journal = journal
         self.store_entry(lane, registry)
-        if consent is not KEEP:
-            lane.consent = consent
+        self.store_consent(lane, consent)
         if error is not KEEP:
             head.error = error
         self.add_timeline(lane, timeline)

@@ -141,7 +141,7 @@ class Offering(Guards):
             lane.usable,
             error=head.error,
             registry=self.entry_of(lane),
-            consent=lane.consent,
+            consent=self.consent_of(lane),
             journal=lane.journal,
             open_write=lane.open_write,
             commit_until_ms=lane.commit or None,
@@ -154,6 +154,10 @@ class Offering(Guards):
     def entry_of(self, lane: Lane) -> Any:
         """The registry entry's text, while it lives."""
         return lane.registry if lane.registry_until > self.now else None
+
+    def consent_of(self, lane: Lane) -> Any:
+        """What is known of consent, while it lives."""
+        return lane.consent if lane.consent_until > self.now else None
 
     def _granted(self, intent: Intent) -> GrantedIntent:
         return GrantedIntent(
@@ -175,7 +179,7 @@ class Offering(Guards):
 
     def _target(self, lane: Lane) -> Target:
         outdated, moved = self._done_by_others(lane)
-        return Target(lane.name, self.entry_of(lane), lane.consent, not lane.dirty, outdated, moved)
+        return Target(lane.name, self.entry_of(lane), self.consent_of(lane), not lane.dirty, outdated, moved)
 
     def _done_by_others(self, lane: Lane) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Since when what the lane knows of its contacts is outdated, and which have moved away from it."""

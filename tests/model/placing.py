@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -47,6 +48,11 @@ class Placing:
         """Redis' clock."""
         self.now_us = now_us
         self.now = now_us // 1000
+        forgets = self.state.forgets
+        while forgets and forgets[0][0] <= self.now:
+            at, id = heapq.heappop(forgets)
+            if id in self.state.intents and self.state.intents[id].forget_at == at:
+                del self.state.intents[id]
 
     def lane(self, name: str) -> Lane:
         """The lane of this name; a lane that was never used is empty."""
@@ -62,7 +68,17 @@ class Placing:
         exts = self.state.exts
         if digest not in exts:
             exts[digest] = ExternalId()
+        elif exts[digest].kept_until <= self.now:
+            waiting, exts[digest] = exts[digest].waiting, ExternalId()
+            exts[digest].waiting = waiting
         return exts[digest]
+
+    def kept_ext(self, digest: str) -> ExternalId:
+        """The external id, about which something is stored now."""
+        ext, settings = self.ext(digest), self.settings
+        life_ms = max(settings.version_ttl_ms, settings.max_hold_ms + settings.commit_ms)
+        ext.kept_until = self.now + life_ms
+        return ext
 
     def intent_of(self, element: str) -> Intent:
         """The intent that an element of a queue stands for; of a marker, the change."""
@@ -204,7 +220,7 @@ class Placing:
         """Lock what the head names, and give back what it does not name."""
         self.give_back(lane, wanted)
         for digest in wanted:
-            ext = self.ext(digest)
+            ext = self.kept_ext(digest)
             ext.lane = lane.name
             ext.waiting.pop(lane.name, None)
             if ext.until <= self.now:

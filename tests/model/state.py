@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 from onelane_worker.lanes.types import BreakerState, Check
 
@@ -17,10 +17,10 @@ class Lane:
     """A lane: its queue and its hash."""
 
     __slots__ = (
-        "about", "answer", "batch", "check", "check_at", "commit", "consent", "dirty", "erasing", "exts",
-        "fence", "hot", "journal", "name", "open_step", "open_write", "queue", "registry",
-        "registry_until", "seen", "served", "step", "step_fence", "timeline", "token", "until", "usable",
-        "waits", "yields",
+        "about", "answer", "batch", "check", "check_at", "commit", "consent", "consent_until", "dirty",
+        "erasing", "exts", "fence", "hot", "journal", "name", "open_step", "open_write", "queue",
+        "registry", "registry_until", "seen", "served", "step", "step_fence", "timeline",
+        "timeline_until", "token", "until", "usable", "waits", "yields",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -61,7 +61,9 @@ class Lane:
         self.about: tuple[str, ...] = ()
         """Contacts that the registry entry names."""
         self.consent: Any = None
+        self.consent_until = 0
         self.timeline: list[str] = []
+        self.timeline_until = 0
 
 
 class Intent:
@@ -69,8 +71,8 @@ class Intent:
 
     __slots__ = (
         "accepted", "again", "attempts", "bulk", "burials", "content", "dedupe", "ended", "erases",
-        "error", "ext", "ext2", "given_up", "id", "kills", "kind", "lane", "next", "outcome", "payload",
-        "replayed", "schema", "state", "target", "whole",
+        "error", "ext", "ext2", "forget_at", "given_up", "id", "kills", "kind", "lane", "next", "outcome",
+        "payload", "replayed", "schema", "state", "target", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +106,8 @@ class Intent:
         self.given_up = -1
         """Number of the burial after which it was discarded."""
         self.whole = False
+        self.forget_at = 0
+        """When the record of an ended intent is gone."""
 
     @property
     def exts(self) -> tuple[str, ...]:
@@ -113,10 +117,19 @@ class Intent:
         return (self.ext, self.ext2) if self.ext2 not in ("", self.ext) else (self.ext,)
 
 
+class Dedupe(NamedTuple):
+    """What a dedupe key stands for."""
+
+    id: str
+    content: str
+    until: int = 0
+    """When it is forgotten; 0: not yet known."""
+
+
 class ExternalId:
     """The lock of an external id, what is remembered with it, and who waits for it."""
 
-    __slots__ = ("lane", "pointer", "pointer_until", "until", "versions", "waiting")
+    __slots__ = ("kept_until", "lane", "pointer", "pointer_until", "until", "versions", "waiting")
 
     def __init__(self) -> None:
         self.lane: str | None = None
@@ -128,6 +141,8 @@ class ExternalId:
         """Source → `number intent ms`."""
         self.waiting: dict[str, int] = {}
         """Lane → order of arrival."""
+        self.kept_until = 0
+        """When all of it but the waiting lanes is forgotten."""
 
 
 class Contact:
@@ -196,34 +211,10 @@ class State:
     """All keys of a workspace."""
 
     __slots__ = (
-        "breaker",
-        "bucket_at",
-        "bucket_level",
-        "bucket_until",
-        "bulk_breaker",
-        "contacts",
-        "dead",
-        "dedupe",
-        "due",
-        "engines",
-        "epoch_hold",
-        "epoch_server",
-        "epoch_since",
-        "exts",
-        "healed",
-        "intents",
-        "lanes",
-        "letters",
-        "moved_at",
-        "mover",
-        "order",
-        "pending",
-        "pops",
-        "ready",
-        "secret",
-        "spare",
-        "ticked",
-        "tokens",
+        "breaker", "bucket_at", "bucket_level", "bucket_until", "bulk_breaker", "contacts", "dead",
+        "dedupe", "due", "engines", "epoch_hold", "epoch_server", "epoch_since", "exts", "forgets",
+        "healed", "intents", "lanes", "letters", "moved_at", "mover", "order", "pending", "pops", "ready",
+        "secret", "spare", "ticked", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -233,10 +224,12 @@ class State:
         """Class → lane → order number. Numbers only grow, so a dict's own order is theirs."""
         self.due: dict[str, int] = {}
         self.intents: dict[str, Intent] = {}
-        self.dedupe: dict[str, tuple[str, str]] = {}
+        self.dedupe: dict[str, Dedupe] = {}
         self.exts: dict[str, ExternalId] = {}
         self.contacts: dict[str, Contact] = {}
         self.engines: dict[str, EngineRecord] = {}
+        self.forgets: list[tuple[int, str]] = []
+        """A heap of (ms, intent): when records of ended intents are gone."""
         self.dead: dict[str, int] = {}
         self.letters: dict[str, set[str]] = {}
         self.order = 0

@@ -38,7 +38,7 @@ def of_model(model: Scripts) -> Told:
                 "pointer": ext.pointer if ext.pointer_until > now else None,
                 "versions": dict(ext.versions),
             })
-            for digest, ext in state.exts.items()
+            for digest, ext in state.exts.items() if ext.kept_until > now
         }),
         "contacts": _full({
             digest: _full({
@@ -48,7 +48,10 @@ def of_model(model: Scripts) -> Told:
             for digest, one in state.contacts.items() if one.until > now
         }),
         "intents": {id: _intent(one) for id, one in state.intents.items()},
-        "dedupe": {digest: f"{id}:{content}" for digest, (id, content) in state.dedupe.items()},
+        "dedupe": {
+            digest: f"{one.id}:{one.content}"
+            for digest, one in state.dedupe.items() if not 0 < one.until <= now
+        },
         "dead": dict(state.dead),
         "letters": {name: sorted(ids) for name, ids in state.letters.items()},
         "engines": _full({
@@ -79,8 +82,9 @@ def _lane(lane: Lane, now: int) -> Told:
         "dirty": lane.dirty, "served": lane.served, "hot": lane.hot, "erasing": lane.erasing,
         "yields": lane.yields, "waits": lane.waits, "exts": list(lane.exts), "open": lane.open_write,
         "openby": lane.open_step, "commit": lane.commit, "journal": lane.journal, "about": list(lane.about),
-        "registry": lane.registry if lane.registry_until > now else None, "consent": lane.consent,
-        "timeline": lane.timeline,
+        "registry": lane.registry if lane.registry_until > now else None,
+        "consent": lane.consent if lane.consent_until > now else None,
+        "timeline": lane.timeline if lane.timeline_until > now else None,
     }  # fmt: skip
     if leased:
         told |= {"token": lane.token, "until": lane.until, "batch": lane.batch, "seen": lane.seen}

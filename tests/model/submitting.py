@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from onelane_worker.lanes.types import Replayed, WithdrawWord
 
 from .ending import Ending
-from .state import Intent, Lane
+from .state import Dedupe, Intent, Lane
 
 
 class Submitted(NamedTuple):
@@ -43,9 +43,9 @@ class Submitting(Ending):
         state = self.state
         if id in state.intents:
             return Submitted("accepted", id)
-        if dedupe and dedupe in state.dedupe:
-            other, known = state.dedupe[dedupe]
-            return Submitted("duplicate" if known == content else "mismatch", other)
+        known = state.dedupe.get(dedupe)
+        if known is not None and not 0 < known.until <= self.now:
+            return Submitted("duplicate" if known.content == content else "mismatch", known.id)
         lanes = [self.lane(lane)] + ([self.lane(target)] if target else [])
         if any(len(one.queue) >= lane_max for one in lanes):
             return Submitted("lane_full", str(lane_max))
@@ -56,7 +56,7 @@ class Submitting(Ending):
         intent.target, intent.erases = target, erases
         state.intents[id] = intent
         if dedupe:
-            state.dedupe[dedupe] = (id, content)
+            state.dedupe[dedupe] = Dedupe(id, content)
         return Submitted("accepted", id, self._append_intent(intent, self.rules.marker_with_change, wake_max))
 
     def append_marker(self, id: str) -> None:
@@ -109,6 +109,7 @@ class Submitting(Ending):
         if index < held or (intent.burials and self.rules.withdraw_not_replayed):
             return "busy"
         self.take_out(lane, intent_id, "done", outcome, withdrawn=True)
+        self.forget_later(intent_id)
         self.place_again(lane, index == 0)
         if index == 0:
             for digest in intent.exts:
@@ -135,6 +136,8 @@ class Submitting(Ending):
         intent.attempts = intent.kills = intent.next = 0
         intent.again, intent.whole, intent.replayed = self.now, whole, burials
         self._forget_letter(intent)
+        if own := self.own_dedupe(intent):
+            self.state.dedupe[intent.dedupe] = own._replace(until=0)
         self.add_timeline(lane, [timeline] if timeline else [])
         return Replayed(
             "accepted", self._append_intent(intent, self.rules.marker_replayed, self.settings.wake_max)
@@ -148,7 +151,8 @@ class Submitting(Ending):
         if intent.state != "dead":
             return intent.given_up == burials
         intent.state, intent.outcome, intent.given_up = "done", outcome, burials
-        intent.payload = intent.error = None
+        self.forget_later(intent_id)
+        self.end_dedupe(intent)
         self._forget_letter(intent)
         self.add_timeline(self.lane(intent.lane), [timeline] if timeline else [])
         return True

@@ -21,6 +21,11 @@ from onelane_worker.lanes.types import LaneSettings
 
 PREFIX = Keys().prefix
 CALLS = 150
+LONG_MS = 40 * 86_400_000
+SHORT_MS = 55_000
+"""Shorter than the life of all keys that end: on a server with its own clock none does."""
+LONGEST_MS = 500_000
+"""Shorter than the lives that no setting says (an engine's record: ten minutes)."""
 DUMP = """
 local all = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -99,8 +104,16 @@ class SmallServer:
         self._redis.empty()
 
 
-def settings_for(random: Random, registry_ttl_ms: int) -> LaneSettings:
+def settings_for(random: Random, keys_end: bool) -> LaneSettings:
     """Small limits, so that they are met."""
+    lives = {
+        "registry_ttl_ms": 40_000,
+        "dedupe_ttl_ms": 30_000,
+        "status_ttl_ms": 60_000,
+        "unchanged_ttl_ms": 20_000,
+        "version_ttl_ms": 45_000,
+        "consent_ttl_ms": 50_000,
+    }
     return LaneSettings(
         lease_ms=5_000,
         commit_ms=16_000,
@@ -109,7 +122,6 @@ def settings_for(random: Random, registry_ttl_ms: int) -> LaneSettings:
         durable=random.random() < 0.1,
         max_hold_ms=20_000,
         settle_window_ms=60_000,
-        registry_ttl_ms=registry_ttl_ms,
         fold_max=3,
         batch_bytes=250,
         schema=2,
@@ -123,15 +135,16 @@ def settings_for(random: Random, registry_ttl_ms: int) -> LaneSettings:
         breaker_lanes=2,
         bulk_rejections=random.choice((0, 2, 3)),
         bulk_pause_ms=4_000,
+        **(lives if keys_end else dict.fromkeys(lives, LONG_MS)),
     )
 
 
-def play(server: Server, seed: int, registry_ttl_ms: int, longest_ms: int) -> None:
+def play(server: Server, seed: int, *, keys_end: bool) -> None:
     """A sequence of calls. Fails with the shortest that shows a difference."""
-    settings = settings_for(Random(seed), registry_ttl_ms)
+    settings = settings_for(Random(seed), keys_end)
     calls: list[Call] = []
     twin = Twin(server, settings)
-    drawn = Drawn(Random(seed), twin, longest_ms)
+    drawn = Drawn(Random(seed), twin, LONGEST_MS if keys_end else SHORT_MS)
     try:
         for _ in range(CALLS):
             calls.append(drawn.next())
@@ -167,24 +180,19 @@ def _difference(server: Server, settings: LaneSettings, calls: Sequence[Call]) -
     return None
 
 
-LONG_MS = 40 * 86_400_000
-SHORT_MS = 55_000
-"""Shorter than the life of all keys that end: on a server with its own clock none does."""
-
-
 @pytest.mark.parametrize("first", range(0, 40, 10))
 def test_scripts_on_a_real_server_do_what_the_model_does(valkey: Redis, first: int) -> None:
     for seed in range(first, first + 10):
-        play(RedisServer(valkey), seed, registry_ttl_ms=LONG_MS, longest_ms=SHORT_MS)
+        play(RedisServer(valkey), seed, keys_end=False)
 
 
 def test_scripts_on_the_in_process_double_do_what_the_model_does(fake_redis: Redis) -> None:
     for seed in range(1_000, 1_004):
-        play(RedisServer(fake_redis), seed, registry_ttl_ms=LONG_MS, longest_ms=SHORT_MS)
+        play(RedisServer(fake_redis), seed, keys_end=False)
 
 
 @pytest.mark.parametrize("first", range(2_000, 2_080, 20))
 def test_scripts_do_what_the_model_does_while_keys_end(first: int) -> None:
     server = SmallServer()
     for seed in range(first, first + 20):
-        play(server, seed, registry_ttl_ms=40_000, longest_ms=500_000)
+        play(server, seed, keys_end=True)
