@@ -15,7 +15,7 @@ from redis import Redis
 
 from onelane import Outcome
 from onelane_worker.engine import task_events
-from onelane_worker.engine.task_events import TaskEvents
+from onelane_worker.engine.task_events import TaskEvents, Told
 from onelane_worker.engine.timeline import Made, Row
 from onelane_worker.planner.operations import Problem
 
@@ -248,3 +248,26 @@ def test_the_end_waits_for_the_last_events_but_for_no_dead_broker(url: str, list
         began = time.monotonic()
         events.close(timeout_s=0.5)
     assert time.monotonic() - began < 10
+
+
+HOSTILE = "\x1b[2J\x9b31m o'watson@example.test\r\n2026-11-30 [info] all is well \u202e\u2028"
+"""Clears the screen, names a person, forges a line, turns the writing round."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [Outcome(result="rejected", reason=HOSTILE, contact_id=HOSTILE), f"Waiting: {HOSTILE}"],
+    ids=["outcome", "exception"],
+)
+def test_rows_name_nobody_and_steer_nothing(words: Outcome | str) -> None:
+    row = Row(id="a" * 32, kind="lead_capture", lane="b" * 32, who="o***@example.test", attempts=1)
+    told = [
+        value
+        for _, fields in Told(1.0, row, "task-failed", words).events()
+        for value in fields.values()
+        if isinstance(value, str)
+    ]
+    assert any("***@example.test" in text for text in told)
+    for text in told:
+        assert "watson" not in text
+        assert not any(sign in text for sign in ("\x1b", "\x9b", "\r", "\n", "\u202e", "\u2028"))

@@ -1,4 +1,4 @@
-"""What the log and Flower show of foreign words: no address, nothing that steers a terminal."""
+"""What the log shows of foreign words: no address, nothing that steers a terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import structlog
-from celery import Celery
-from onelane.receipts import Outcome
-from onelane_worker.ending import Row
-from onelane_worker.rows import Rejected, RowEvents, Told, TurnRows
 
-from onelane_worker import logs
-from onelane_worker.planner.operations import Problem
+from onelane_worker.operate import logs
 
 HOSTILE = "\x1b[2J\x9b31m o'watson@example.test\r\n2026-11-30 [info] all is well \u202e\u2028"
 """Clears the screen, names a person, forges a line, turns the writing round."""
@@ -88,51 +82,3 @@ def test_a_log_line_for_programs_stays_json(written: Log) -> None:
         return  # a terminal
     [record] = [json.loads(line) for line in written().splitlines()]
     assert "\x1b[2J" in record["event"]
-
-
-class Sent(list[dict[str, Any]]):
-    """Stands where Celery's event dispatcher would."""
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.append(fields)
-
-    def close(self) -> None:
-        """Nothing was opened."""
-
-
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> tuple[RowEvents, Sent]:
-    sent = Sent()
-    rows = RowEvents(Celery("test", broker="memory://", set_as_current=False))
-    monkeypatch.setattr(rows, "_dispatcher", sent)
-    return rows, sent
-
-
-def test_flowers_rows_name_nobody_and_steer_nothing(events: tuple[RowEvents, Sent]) -> None:
-    rows, sent = events
-    row = Row(
-        id="a" * 32,
-        kind="lead_capture",
-        lane="b" * 32,
-        who="o***@example.test",
-        at_ms=1,
-        accepted_ms=1,
-        attempts=1,
-    )
-    outcome = Outcome(result="rejected", reason=HOSTILE, contact_id=HOSTILE)
-    of_others = TurnRows(rows, "another")
-
-    of_others.put_back(row, Problem("refused", 400, "x", HOSTILE), "retrying", 1.0)
-    of_others.buried(row, outcome, Problem("refused", 400, HOSTILE))
-    of_others.ended(row, outcome)
-
-    own = TurnRows(rows, row.id)
-    own.put_back(row, Problem("refused", 400, "x", HOSTILE), "retrying", 1.0)
-    own.buried(row, outcome, Problem("refused", 400, HOSTILE))
-    own.ended(row, outcome)
-    told = [repr(own.postponed), repr(own.rejected), repr(Told(outcome)), repr(Rejected(HOSTILE))]
-    told += [value for fields in sent for value in fields.values() if isinstance(value, str)]
-    assert sum("***@example.test" in text for text in told) >= 7
-    for text in told:
-        assert "watson" not in text
-        assert not any(sign in text for sign in (*STEERING, "\n"))
