@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 from rich.table import Table
-from tests.faults import CodeFault
+from tests.faults import Fault
 
 from .proof import Verdict, passes, prove
 from .row import Row
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if survivors or not intact.caught else 0
 
 
-def _told(fault: CodeFault) -> Verdict:
+def _told(fault: Fault) -> Verdict:
     verdict = prove(fault)
     print(
         f"{verdict.seconds:5.1f} s  {verdict.why or 'caught'}  {fault.catcher}", file=sys.stderr, flush=True
@@ -54,7 +54,7 @@ def _told(fault: CodeFault) -> Verdict:
     return verdict
 
 
-def _table(told: Sequence[tuple[Row, CodeFault, Verdict]]) -> Table:
+def _table(told: Sequence[tuple[Row, Fault, Verdict]]) -> Table:
     table = Table("promise", "fault", "test", "", "s", box=None, pad_edge=False, header_style="bold")
     table.columns[2].overflow = "fold"
     table.columns[4].justify = "right"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults import CodeFault, Edit
+from tests.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Row:
 
     promise: str
     """As it stands in bold in the docs, without the full stop."""
-    faults: tuple[CodeFault, ...]
+    faults: tuple[Fault, ...]
 
     @property
     def tests(self) -> list[str]:
@@ -21,7 +22,6 @@ class Row:
         return list(dict.fromkeys(fault.catcher for fault in self.faults))
 
 
-def broken(catcher: str, about: str, *edits: tuple[str, str, str]) -> CodeFault:
-    """A fault by its edits (file, old text, new text), that the test `catcher` has to notice."""
-    name = catcher.rpartition("::")[2]
-    return CodeFault(name, about, tuple(Edit(*edit) for edit in edits), catcher)
+def broken(catcher: str, about: str, apply: Callable[[], None]) -> Fault:
+    """A fault that the test `catcher` has to notice; it is named after what it is about."""
+    return Fault(about.replace(" ", "-"), about, apply, catcher)

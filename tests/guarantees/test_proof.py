@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.faults import Fault, lua, python
 
-from .proof import prove, run
+from .proof import prove
 from .row import broken
 
 TEST = "tests/unit/planner/test_diff.py::TestDiffers::test_R48_nothing_is_skipped_without_facts"
-FILE, TEXT = "worker/onelane_worker/planner/diff.py", "if facts is None or not _is_known(path, facts):"
+TARGET = "onelane_worker.planner.diff:differs"
 
 
-@pytest.mark.parametrize(
-    ("new", "why"),
-    [
-        (f"{TEXT}  # harmless", "the test passes"),
-        ("if facts is None or", "the test did not run: "),
-        ('raise KeyError("no")\n    if True:', "no assertion failed, but KeyError in call of "),
-    ],
-    ids=["harmless", "not-even-python", "another-error"],
-)
-def test_what_does_not_count(new: str, why: str) -> None:
-    assert prove(broken(TEST, "for the test's sake", (FILE, TEXT, new))).why.startswith(why)
+def _raising(_: object) -> Any:
+    def differs(*_: object) -> bool:
+        raise KeyError("no")
+
+    return differs
 
 
-def test_a_fault_that_cannot_be_made() -> None:
-    verdict = prove(broken(TEST, "for the test's sake", (FILE, "no such text", "")))
-    assert verdict.why.startswith("the fault cannot be made: ")
+CASES: dict[str, tuple[Fault, str]] = {
+    fault.name: (fault, why)
+    for fault, why in (
+        (broken(TEST, "harmless", python(TARGET, lambda old: old)), "the test passes"),
+        (
+            broken(TEST, "another error", python(TARGET, _raising)),
+            "no assertion failed, but KeyError in call",
+        ),
+        (broken(TEST, "no such function", python(f"{TARGET}_not", _raising)), "the test did not run: "),
+        (broken(TEST, "no such Lua function", lua("no_such", "")), "the test did not run: "),
+    )
+}
+FAULTS = {name: fault for name, (fault, _) in CASES.items()}
 
 
-def test_code_from_elsewhere_is_seen(tmp_path: Path) -> None:
-    """As it would be if the installed package stood before the copy."""
-    code, _, testimony = run([TEST], tmp_path)
-    assert code == 0
-    assert testimony is not None
-    assert "onelane_worker.planner.diff" in testimony.strangers
+@pytest.mark.parametrize("name", CASES)
+def test_what_does_not_count(name: str) -> None:
+    fault, why = CASES[name]
+    assert prove(fault, __name__).why.startswith(why)

@@ -1,22 +1,22 @@
-"""A pytest plugin for one run on a copy of the product: how each test failed, and which code was at work.
+"""A pytest plugin for one run on a broken product: it makes the fault, and notes how each test failed.
 
-That a test failed is not enough: it must have failed by what it asserts, and on the copy.
+That a test failed is not enough: it must have failed by what it asserts.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 REPORT = "ONELANE_WITNESS_REPORT"
 """Environment: the file to write to."""
-COPY = "ONELANE_WITNESS_COPY"
-"""Environment: the folder that every module of the product must come from."""
+FAULT = "ONELANE_FAULT"
+"""Environment: `module:name` of the fault, to be found in that module's table `FAULTS`; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,23 @@ class Testimony:
 
     passed: int
     failures: list[Failure]
-    strangers: list[str]
-    """Modules of the product that came from somewhere else."""
 
     @classmethod
     def read(cls, path: Path) -> Testimony:
         """From the file of a run that has ended."""
         told = json.loads(path.read_text("utf-8"))
-        return cls(told["passed"], [Failure(**one) for one in told["failures"]], told["strangers"])
+        return cls(told["passed"], [Failure(**one) for one in told["failures"]])
 
 
 _failures: list[Failure] = []
 _passed = 0
+
+
+def pytest_load_initial_conftests() -> None:
+    """Before anything of the product is imported by a test."""
+    module, _, name = os.environ.get(FAULT, "").partition(":")
+    if name:
+        import_module(module).FAULTS[name].apply()
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -64,15 +69,4 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_sessionfinish() -> None:
     """Write it all down."""
-    told = Testimony(_passed, _failures, _strangers(Path(os.environ[COPY])))
-    Path(os.environ[REPORT]).write_text(json.dumps(asdict(told)), "utf-8")
-
-
-def _strangers(copy: Path) -> list[str]:
-    ours = {
-        n: m
-        for n, m in sys.modules.items()
-        if n.partition(".")[0] in ("onelane", "onelane_worker", "onelane_sandbox")
-    }
-    files = {name: getattr(module, "__file__", None) for name, module in ours.items()}
-    return [name for name, file in files.items() if file and not Path(file).is_relative_to(copy)]
+    Path(os.environ[REPORT]).write_text(json.dumps(asdict(Testimony(_passed, _failures))), "utf-8")
