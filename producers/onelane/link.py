@@ -36,6 +36,13 @@ PASSING = (ConnectionError, TimeoutError, ReadOnlyError, ClusterDownError, Maste
 """Errors that a moment may heal: a restart, a failover."""
 OF_A_CLUSTER = (MovedError, AskError, ClusterCrossSlotError, ClusterDownError)
 """What only a node of a Redis Cluster answers."""
+
+
+def is_of_a_cluster(error: Exception) -> bool:
+    """Whether only a node of a Redis Cluster answers so. redis-py 5.0 tells some of it by words alone."""
+    return isinstance(error, OF_A_CLUSTER) or str(error).startswith("CLUSTERDOWN")
+
+
 NEEDS_ONE_SERVER = "Onelane needs a single server, and this one is a node of a Redis Cluster"
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
@@ -102,5 +109,5 @@ class Patience:
 
 
 def _words(error: RedisError) -> str:
-    hint = f" ({NEEDS_ONE_SERVER})" if isinstance(error, OF_A_CLUSTER) else ""
+    hint = f" ({NEEDS_ONE_SERVER})" if is_of_a_cluster(error) else ""
     return f"{type(error).__name__}: {error}{hint}"

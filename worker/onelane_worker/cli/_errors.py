@@ -113,7 +113,7 @@ def explain(error: Exception) -> tuple[int, str, str | None] | None:
         case RedisError():
             from onelane import link
 
-            of_a_cluster = isinstance(error, link.OF_A_CLUSTER)
+            of_a_cluster = link.is_of_a_cluster(error)
             hint = f"{link.NEEDS_ONE_SERVER}." if of_a_cluster else _where_redis_is()
             return UNREACHABLE, f"Redis did not answer: {error}", hint
     return None
