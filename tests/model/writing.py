@@ -19,7 +19,7 @@ MARGIN_MS = 50.0
 """How long before its own deadline an engine stops sending."""
 
 
-class PutBack(Exception):  
+class PutBack(Exception):
     """The attempt ends with a postponement."""
 
     def __init__(
