@@ -450,8 +450,8 @@ end
 local written = {}  -- key → members that were put into it or taken out of it, since `changed_lanes` was asked last
 local writes = 0
 
--- Where lanes stand: lane, queue, ready, due; and the breakers.
-local TELLING = { l = true, q = true, r = true, d = true, b = true }
+-- Where lanes stand: lane, queue, ready, due; the breakers, and who waits for an external id.
+local TELLING = { l = true, q = true, r = true, d = true, b = true, w = true }
 
 local function note_write(name, key, ...)
   local word = string.find(key, '}:', 1, true)
@@ -509,6 +509,15 @@ function redis.changed_lanes(prefix)
     for member in pairs(members) do lanes[member] = true end
   end
   return lanes
+end
+
+-- For the laws only: the rest of all keys that begin so.
+function redis.names(beginning)
+  local out = {}
+  for key in pairs(store.values) do
+    if string.sub(key, 1, #beginning) == beginning and peek(key) then out[#out + 1] = string.sub(key, #beginning + 1) end
+  end
+  return out
 end
 
 function redis.error_reply(text) return { err = text } end

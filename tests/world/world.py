@@ -397,7 +397,7 @@ class World:
     # ── inside ──
 
     def _after_effect(self, what: str) -> None:
-        self.broken += [f"at {self.now - START_S:.4f}, after {what}: {one}" for one in self.laws.check()]
+        self.broken += [f"at {self.now - START_S:.4f}, after {what}: {one}" for one in self.laws.check(what)]
         self.hooks.after_effect(what)
 
     def _failed(self, loop: Any, context: dict[str, Any]) -> None:
