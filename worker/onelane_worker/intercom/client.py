@@ -6,9 +6,9 @@
             ─ first byte … whole answer                        fails: unknown
             ◄ to_reply
 
-httpx makes the requests (URL, JSON, headers, cookies) and reads the answers (compression, cookies). The
-connections are ours (connections.py), because a library that opens and chooses them by itself does not say
-before the first byte that it is about to leave, and costs more: docs/decisions/0019-http-connections.md.
+httpx makes the requests (URL, headers, cookies, JSON) and reads the answers (headers, cookies, compression).
+The connections are ours (connections.py): the one that a client of httpx keeps in a pool cannot be asked for
+before the checkpoint, and its pool costs more than all the rest. See docs/decisions/0026-http-connections.md.
 
 What a reply guarantees
  * NotSent: the first byte of the request has not left.
@@ -32,7 +32,7 @@ import importlib.metadata
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import h11
 import httpx
@@ -40,6 +40,7 @@ import httpx
 from onelane_worker.intercom.connections import (
     KEEPALIVE_S,
     MAX_BODY_BYTES,
+    Answer,
     AnswerTooLong,
     Connection,
     Connections,
@@ -47,7 +48,7 @@ from onelane_worker.intercom.connections import (
     Route,
 )
 from onelane_worker.intercom.errors import problem
-from onelane_worker.intercom.requests import to_request
+from onelane_worker.intercom.requests import Request, to_request
 from onelane_worker.intercom.responses import to_reply
 from onelane_worker.planner import operations as op
 from onelane_worker.settings import Settings
@@ -69,16 +70,11 @@ class IntercomClient:
 
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.http_timeout_s
-        route = _route(settings)
-        self._connections = Connections(route)
-        self._http = httpx.AsyncClient(
-            base_url=settings.intercom_url,
-            headers=_headers(settings),
-            timeout=None,
-            follow_redirects=False,
-            trust_env=False,
-            transport=_Transport(route),
-        )
+        self._url = settings.intercom_url.rstrip("/")
+        self._headers = _headers(settings)
+        self._cookies = httpx.Cookies()
+        self._route = _route(settings)
+        self._connections = Connections(self._route)
 
     async def perform(
         self,
@@ -95,8 +91,7 @@ class IntercomClient:
         What it raises, perform raises, and nothing is sent.
         """
         try:
-            asked = to_request(operation)
-            request = self._http.build_request(asked.method, asked.path, json=asked.json)
+            request = self._build(to_request(operation))
         except (ValueError, TypeError, httpx.InvalidURL) as error:
             return op.Refused(problem("unsendable", None, message=f"{type(error).__name__}: {error}"))
         try:
@@ -115,7 +110,6 @@ class IntercomClient:
     async def aclose(self) -> None:
         """Close all connections. Calls in flight end with NotSent or Unknown, and so do later ones."""
         await self._connections.close()
-        await self._http.aclose()
 
     async def _exchange(
         self,
@@ -134,16 +128,35 @@ class IntercomClient:
                 raise TooLate
             sent_ms = at_ms
 
-        request.extensions = {"connection": connection, "leave": leave}
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._http.send(request, stream=True)
-                body = await _read(response)
+                answer = await connection.ask(self._head(request), request.content, leave)
+            headers, body = self._read(request, answer)
         except Exception as error:
             trouble = self._trouble(error)
             return op.NotSent(trouble) if sent_ms is None else op.Unknown(trouble)
         assert sent_ms is not None
-        return to_reply(operation, response.status_code, response.headers, body, sent_ms, wall_s=time.time())
+        return to_reply(operation, answer.status, headers, body, sent_ms, wall_s=time.time())
+
+    def _build(self, asked: Request) -> httpx.Request:
+        """Intercom sets a cookie for a second after a write (recorded traffic 2021) and gets it back."""
+        url = self._url + asked.path
+        return httpx.Request(
+            asked.method, url, headers=self._headers, cookies=self._cookies or None, json=asked.json
+        )
+
+    def _head(self, request: httpx.Request) -> h11.Request:
+        target, headers = request.url.raw_path, request.headers.raw
+        if self._route.is_forwarded:
+            target, headers = str(request.url).encode(), [*headers, *self._route.proxy_headers]
+        return h11.Request(method=request.method, target=target, headers=headers)
+
+    def _read(self, request: httpx.Request, answer: Answer) -> tuple[httpx.Headers, bytes]:
+        """Headers and body. Keeps the cookies. Raises AnswerTooLong or httpx.DecodingError."""
+        headers = httpx.Headers(answer.headers)
+        if "set-cookie" in headers:
+            self._cookies.extract_cookies(httpx.Response(answer.status, headers=headers, request=request))
+        return headers, _unpacked(answer) if "content-encoding" in headers else answer.body
 
     def _trouble(self, error: Exception) -> op.Problem:
         """Why there is no answer."""
@@ -155,59 +168,37 @@ class IntercomClient:
             return problem("unreadable", None)
         if isinstance(error, TimeoutError):
             return problem("timeout", None)
-        if not isinstance(error, (OSError, h11.ProtocolError, httpx.HTTPError)):
+        if not isinstance(error, (OSError, h11.ProtocolError, httpx.DecodingError)):
             log.error("an Intercom call failed in an unforeseen way", exc_info=error)
         return problem("network", None, message=_in_words(error))
 
 
-class _Transport(httpx.AsyncBaseTransport):
-    """Sends on the connection that comes with the request."""
-
-    def __init__(self, route: Route) -> None:
-        self._route = route
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        connection, leave = request.extensions["connection"], request.extensions["leave"]
-        target, headers = request.url.raw_path, request.headers.raw
-        if self._route.is_forwarded:
-            target, headers = str(request.url).encode(), [*headers, *self._route.proxy_headers]
-        head = h11.Request(method=request.method, target=target, headers=headers)
-        answer = await connection.ask(head, request.content, leave)
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer.body))
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of an answer, in pieces."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._body), PIECE_BYTES):
-            yield self._body[start : start + PIECE_BYTES]
-
-
-async def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for piece in response.aiter_bytes():
+def _unpacked(answer: Answer) -> bytes:
+    """The body as it was before it was compressed. Raises AnswerTooLong or httpx.DecodingError."""
+    packed, body = answer.body, bytearray()
+    pieces = (packed[at : at + PIECE_BYTES] for at in range(0, len(packed), PIECE_BYTES))
+    for piece in httpx.Response(answer.status, headers=answer.headers, content=pieces).iter_bytes():
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise AnswerTooLong
     return bytes(body)
 
 
-def _headers(settings: Settings) -> dict[str, str]:
+def _headers(settings: Settings) -> httpx.Headers:
     try:
         version = importlib.metadata.version("onelane")
     except importlib.metadata.PackageNotFoundError:
         version = "0"
-    return {
-        "Authorization": f"Bearer {settings.intercom_token.get_secret_value()}",
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-        "Intercom-Version": settings.intercom_version,
-        "User-Agent": f"onelane/{version}",
-    }
+    return httpx.Headers(
+        {
+            "Authorization": f"Bearer {settings.intercom_token.get_secret_value()}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Content-Type": "application/json",
+            "Intercom-Version": settings.intercom_version,
+            "User-Agent": f"onelane/{version}",
+        }
+    )
 
 
 def _route(settings: Settings) -> Route:
@@ -244,7 +235,3 @@ def _in_words(error: Exception) -> str:
     """Never what we sent: a protocol error of our own making quotes the header, and with it the token."""
     said = "" if isinstance(error, h11.LocalProtocolError) else str(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-# httpx logs every URL at INFO, and a URL may name a person.
-logging.getLogger("httpx").setLevel(logging.WARNING)
