@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import time_machine
 
 from onelane_worker.planner.operations import (
     Create,
@@ -18,6 +21,7 @@ from onelane_worker.planner.operations import (
 )
 
 CONTACT_ID = "6a0f00000000000000000001"
+CONTACT = b'{"type":"contact","id":"6a0f00000000000000000001","role":"user"}'
 CREATE = Create({"role": "lead", "email": "ann@example.test"})
 READ = Read(CONTACT_ID)
 
@@ -62,6 +66,41 @@ def test_cookies_are_given_back(serve: Serve, call: Call) -> None:
     assert b"cookie: recent_write=1" in server.received[0].lower()
 
 
+def test_a_cookie_that_has_expired_is_forgotten(serve: Serve, call: Call) -> None:
+    def handler(connection: Any) -> None:
+        cookie = "Set-Cookie: recent_write=1; Max-Age=1; Path=/\r\n"
+        while connection.read_request():
+            connection.answer(headers="" if b"ookie:" in connection.received else cookie)
+
+    server = serve(handler)
+    caller = call(server.url)
+    with time_machine.travel(0, tick=False) as now:
+        caller.perform(CREATE)
+        caller.perform(READ)
+        now.shift(2)
+        caller.perform(READ)
+    assert server.received[0].lower().count(b"cookie: recent_write=1") == 1
+    assert not caller.client._cookies
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_answer_is_unpacked(coding: str, serve: Serve, call: Call) -> None:
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress}[coding]
+
+    def handler(connection: Any) -> None:
+        connection.read_request()
+        connection.answer(pack(CONTACT), headers=f"Content-Encoding: {coding}\r\n")
+
+    server = serve(handler)
+    assert isinstance(call(server.url).perform(READ), Found)
+    assert coding in server.received[0].decode().lower()
+
+
+def test_the_url_may_have_a_path(polite: Any, call: Call) -> None:
+    call(polite.url + "/intercom/").perform(READ)
+    assert polite.received[0].startswith(b"GET /intercom/contacts/")
+
+
 def test_proxies_of_the_environment_are_not_used(
     refused_url: str, polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +112,7 @@ def test_proxies_of_the_environment_are_not_used(
 
 
 def test_urls_are_not_logged(polite: Any, call: Call, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     call(polite.url).perform(FindByExternalId("ann@example.test"))
     assert "example.test" not in caplog.text
 

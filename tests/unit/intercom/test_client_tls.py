@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
-from onelane_worker.planner.operations import Create, Found, NotSent, Read
+from onelane_worker.planner.operations import Create, Found, NotSent, Read, Reply
 from onelane_worker.settings import Settings, complaints
 
 READ = Read("6a0f00000000000000000001")
 HOST = "intercom.test"
+CONTACT = b'{"type":"contact","id":"6a0f00000000000000000001","role":"user"}'
 
 Serve = Callable[..., Any]
 Call = Callable[..., Any]
@@ -110,6 +112,36 @@ class TestProxy:
         believing = call(f"http://{HOST}", ca_file=ca_file, http_proxy=proxy)
         assert isinstance(believing.perform(READ), Found)
         assert isinstance(call(f"http://{HOST}", http_proxy=proxy).perform(READ), NotSent)
+
+    def test_a_tunnel_may_lead_through_a_proxy_with_tls(
+        self, authority: trustme.CA, ca_file: str, call: Call
+    ) -> None:
+        seen = []
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await writer.start_tls(context(authority, HOST))
+            seen.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(CONTACT), CONTACT))
+            await reader.read()
+            writer.close()
+
+        async def story() -> Reply:
+            server = await asyncio.start_server(proxy, "localhost", 0, ssl=context(authority, "localhost"))
+            port = server.sockets[0].getsockname()[1]
+            caller = call(f"https://{HOST}", ca_file=ca_file, http_proxy=f"https://localhost:{port}")
+            async with server:
+                reply = await caller.ask(READ)
+                await caller.client.aclose()
+                await asyncio.sleep(0)
+            return reply
+
+        assert isinstance(asyncio.run(story()), Found)
+        assert seen == [
+            f"CONNECT {HOST}:443 HTTP/1.1".encode(),
+            f"GET /contacts/{READ.contact_id} HTTP/1.1".encode(),
+        ]
 
     @pytest.mark.parametrize("url", ["socks5://proxy:1080", "proxy:3128", "ftp://proxy"])
     def test_what_is_no_http_proxy_is_refused_at_the_door(self, url: str) -> None:

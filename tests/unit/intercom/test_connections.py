@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from onelane_worker.intercom import client, connections
-from onelane_worker.planner.operations import Create, Found, Read, Reply, Update
+from onelane_worker.planner.operations import Create, Found, NotSent, Read, Reply, Update
 from onelane_worker.settings import Settings
 
 CONTACT_ID = "6a0f00000000000000000001"
@@ -59,7 +60,7 @@ def test_a_create_takes_no_connection_that_was_idle_for_long(
     polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that closes it while the create is on its way would cost the person a settle window."""
-    monkeypatch.setattr(client, "FRESH_S", 0.0)
+    monkeypatch.setattr(connections, "FRESH_S", 0.0)
     caller = call(polite.url)
     for operation in (READ, UPDATE, CREATE):
         assert isinstance(caller.perform(operation), Found)
@@ -70,7 +71,7 @@ def test_a_create_takes_no_connection_that_was_idle_for_long(
 def test_the_connection_that_a_create_did_not_take_serves_other_calls(
     polite: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "FRESH_S", 0.0)
+    monkeypatch.setattr(connections, "FRESH_S", 0.0)
     caller = call(polite.url)
 
     async def story() -> None:
@@ -106,6 +107,24 @@ def test_a_connection_that_the_server_wants_closed_is_not_used_again(
     for _ in range(2):
         assert isinstance(caller.perform(READ), Found)
     caller.run(asyncio.to_thread(server.wait_ended, 2))
+
+
+def test_a_server_that_does_not_accept_is_waited_for_no_longer_than_for_an_answer(call: Call) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        for _ in range(3):  # fill its queue
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        caller = call(f"http://127.0.0.1:{listener.getsockname()[1]}", http_timeout_s=0.3)
+
+        reply = caller.perform(CREATE, before_send=never)
+
+    assert isinstance(reply, NotSent)
+    assert reply.problem.kind == "timeout"
+
+
+def never() -> float:
+    raise AssertionError("there was no connection, and yet a write was put on record")
 
 
 def test_a_request_that_the_server_answers_unread_is_the_last_on_its_connection(

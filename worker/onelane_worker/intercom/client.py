@@ -8,7 +8,7 @@
 
 httpx makes the requests (URL, headers, cookies, JSON) and reads the answers (headers, cookies, compression).
 The connections are ours (connections.py): the one that a client of httpx keeps in a pool cannot be asked for
-before the checkpoint, and its pool costs more than all the rest. See docs/decisions/0026-http-connections.md.
+before the checkpoint, and its pool costs more than all the rest. See docs/decisions/0030-http-connections.md.
 
 What a reply guarantees
  * NotSent: the first byte of the request has not left.
@@ -38,7 +38,6 @@ import h11
 import httpx
 
 from onelane_worker.intercom.connections import (
-    KEEPALIVE_S,
     MAX_BODY_BYTES,
     Answer,
     AnswerTooLong,
@@ -55,8 +54,6 @@ from onelane_worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 2.0
-"""Shorter than the idle limit of any common server (5 s and more)."""
 PIECE_BYTES = 16 * 1024
 """An answer is decompressed in pieces of this size, so that MAX_BODY_BYTES holds for what comes out, too."""
 
@@ -96,8 +93,7 @@ class IntercomClient:
             return op.Refused(problem("unsendable", None, message=f"{type(error).__name__}: {error}"))
         try:
             async with asyncio.timeout(self._timeout_s):
-                fresh = isinstance(operation, op.Create)
-                connection = await self._connections.take(FRESH_S if fresh else KEEPALIVE_S)
+                connection = await self._connections.take(fresh=isinstance(operation, op.Create))
         except Exception as error:
             return op.NotSent(self._trouble(error))
         try:
@@ -139,11 +135,10 @@ class IntercomClient:
         return to_reply(operation, answer.status, headers, body, sent_ms, wall_s=time.time())
 
     def _build(self, asked: Request) -> httpx.Request:
-        """Intercom sets a cookie for a second after a write (recorded traffic 2021) and gets it back."""
-        url = self._url + asked.path
-        return httpx.Request(
-            asked.method, url, headers=self._headers, cookies=self._cookies or None, json=asked.json
-        )
+        request = httpx.Request(asked.method, self._url + asked.path, headers=self._headers, json=asked.json)
+        if self._cookies:  # Intercom sets one for a second after a write (recorded traffic 2021)
+            self._cookies.set_cookie_header(request)
+        return request
 
     def _head(self, request: httpx.Request) -> h11.Request:
         target, headers = request.url.raw_path, request.headers.raw

@@ -23,6 +23,8 @@ import h11
 KEEPALIVE_S = 240.0
 """An idle connection is used again for so long: a quiet system does not pay a TLS handshake for each sign-up.
 Common gateways forget a silent connection after 240 to 350 s."""
+FRESH_S = 2.0
+"""Shorter than the idle limit of any common server (5 s and more)."""
 PROBE_S = 30
 """TCP asks so often whether the other end of an idle connection is still there."""
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -211,11 +213,13 @@ class Connections:
         self._used: set[Connection] = set()
         self.is_closed = False
 
-    async def take(self, max_idle_s: float = KEEPALIVE_S) -> Connection:
-        """A connection that was not idle for longer than `max_idle_s`; it must be given back.
+    async def take(self, *, fresh: bool = False) -> Connection:
+        """A connection; it must be given back. `fresh`: new, or idle for less than FRESH_S.
 
         Raises OSError, h11.ProtocolError (a proxy's answer) or Closed: nothing was sent then."""
-        connection = self._kept(asyncio.get_running_loop().time() - max_idle_s) or await _connect(self._route)
+        if self.is_closed:
+            raise Closed
+        connection = self._kept(FRESH_S if fresh else KEEPALIVE_S) or await _connect(self._route)
         if self.is_closed:
             connection.close()
             raise Closed
@@ -237,11 +241,11 @@ class Connections:
         self._idle.clear()
         await asyncio.sleep(0)  # the sockets are closed in the loop's next round
 
-    def _kept(self, idle_since: float) -> Connection | None:
+    def _kept(self, max_idle_s: float) -> Connection | None:
         now = asyncio.get_running_loop().time()
-        while self._idle and self._idle[0].idle_since < now - KEEPALIVE_S:
+        while self._idle and now - self._idle[0].idle_since >= KEEPALIVE_S:
             self._idle.popleft().close()
-        while self._idle and self._idle[-1].idle_since >= idle_since:
+        while self._idle and now - self._idle[-1].idle_since < max_idle_s:
             connection = self._idle.pop()
             if connection.is_silent():
                 return connection

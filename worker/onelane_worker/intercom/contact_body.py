@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from onelane_worker.planner.operations import Candidate
+from onelane_worker.planner import operations as op
 from onelane_worker.planner.registry import Facts, Role
 
 _UNREADABLE = object()
@@ -43,7 +43,7 @@ def facts_of(body: Any, *, as_of_ms: int, source: Literal["written", "read"]) ->
     )
 
 
-def candidate_of(body: Any) -> Candidate | None:
+def candidate_of(body: Any) -> op.Candidate | None:
     """A search hit; None if it has no id or no role that we know."""
     if not isinstance(body, dict):
         return None
@@ -51,7 +51,7 @@ def candidate_of(body: Any) -> Candidate | None:
     if contact_id is None or role is None:
         return None
     created_at = _known_time(body.get("created_at"))
-    return Candidate(contact_id, role, text(body.get("external_id")), text(body.get("email")), created_at)
+    return op.Candidate(contact_id, role, text(body.get("external_id")), text(body.get("email")), created_at)
 
 
 def text(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from onelane import display
-from onelane_worker.planner.operations import Problem
+from onelane_worker.planner import operations as op
 
 MAX_MESSAGE = 300
 MAX_FAULTS = 20
@@ -63,11 +63,11 @@ def _fault(entry: dict[str, Any]) -> Fault:
 
 def problem(
     kind: str, status: int | None, faults: tuple[Fault, ...] = (), message: str | None = None
-) -> Problem:
+) -> op.Problem:
     """A Problem that may be shown to people: the addresses in it are masked, and it is short."""
     first = faults[0] if faults else Fault(None, "")
     text = message if message is not None else first.message
-    return Problem(kind, status, first.code, display.excerpt(text, MAX_MESSAGE) or None)
+    return op.Problem(kind, status, first.code, display.excerpt(text, MAX_MESSAGE) or None)
 
 
 def retry_in_s(headers: Mapping[str, str], wall_s: float | None) -> float:

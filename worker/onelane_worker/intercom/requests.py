@@ -7,24 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 from urllib.parse import quote
 
-from onelane_worker.planner.operations import (
-    Archive,
-    Attach,
-    Create,
-    Delete,
-    Detach,
-    FindByExternalId,
-    ListPage,
-    ListSubscriptions,
-    ListTypes,
-    Merge,
-    Operation,
-    Probe,
-    Read,
-    Search,
-    Unarchive,
-    Update,
-)
+from onelane_worker.planner import operations as op
 
 PAGE_SIZE = 50
 """Search hits per page: the documented default; nobody has 50 contacts with one address."""
@@ -42,57 +25,55 @@ class Request:
     json: Mapping[str, Any] | None = None
 
 
-def to_request(operation: Operation) -> Request:
+def to_request(operation: op.Operation) -> Request:
     """The request of an operation.
 
     Raises ValueError for an empty id: `/contacts/` would address the whole collection.
     """
     match operation:
-        case Search():
+        case op.Search():
             return Request("POST", "/contacts/search", _query(operation))
-        case FindByExternalId(external_id):
+        case op.FindByExternalId(external_id):
             return Request("GET", f"/contacts/find_by_external_id/{_segment(external_id)}")
-        case Read(contact_id):
+        case op.Read(contact_id):
             return Request("GET", _contact(contact_id))
-        case ListSubscriptions(contact_id):
+        case op.ListSubscriptions(contact_id):
             return Request("GET", f"{_contact(contact_id)}/subscriptions")
-        case ListTypes():
+        case op.ListTypes():
             return Request("GET", "/subscription_types")
-        case Probe():
+        case op.Probe():
             return Request("GET", "/me")
-        case ListPage(after):
+        case op.ListPage(after):
             cursor = f"&starting_after={quote(after, safe='')}" if after else ""
             return Request("GET", f"/contacts?per_page={LIST_SIZE}{cursor}")
         case _:
             return _write(operation)
 
 
-def _write(
-    operation: Create | Update | Unarchive | Archive | Merge | Delete | Attach | Detach,
-) -> Request:
+def _write(operation: op.WriteOperation) -> Request:
     match operation:
-        case Create(body):
+        case op.Create(body):
             return Request("POST", "/contacts", body)
-        case Update(contact_id, body):
+        case op.Update(contact_id, body):
             return Request("PUT", _contact(contact_id), body)
-        case Unarchive(contact_id):
+        case op.Unarchive(contact_id):
             return Request("POST", f"{_contact(contact_id)}/unarchive")
-        case Archive(contact_id):
+        case op.Archive(contact_id):
             return Request("POST", f"{_contact(contact_id)}/archive")
-        case Merge(lead_id, user_id):
+        case op.Merge(lead_id, user_id):
             return Request("POST", "/contacts/merge", {"from": lead_id, "into": user_id})
-        case Delete(contact_id):
+        case op.Delete(contact_id):
             return Request("DELETE", _contact(contact_id))
-        case Attach(contact_id, type_id, consent_type):
+        case op.Attach(contact_id, type_id, consent_type):
             choice = {"id": type_id, "consent_type": consent_type}
             return Request("POST", f"{_contact(contact_id)}/subscriptions", choice)
-        case Detach(contact_id, type_id):
+        case op.Detach(contact_id, type_id):
             return Request("DELETE", f"{_contact(contact_id)}/subscriptions/{_segment(type_id)}")
         case _:
             assert_never(operation)
 
 
-def _query(search: Search) -> dict[str, Any]:
+def _query(search: op.Search) -> dict[str, Any]:
     """R15: one filter is sent flat, several as an OR."""
     filters = [_equals("email", address) for address in search.emails]
     if search.external_id is not None:
