@@ -147,8 +147,6 @@ BEFORE_TUNNEL: dict[str, Callable[[Any], None]] = {
     "after the CONNECT": steps(whole),
     "after half an answer": steps(whole, send(b"HTTP/1.1 200 Conn")),
     "after an answer that is no HTTP": steps(whole, send(b"\x00\r\n\r\n")),
-    "after a 403": steps(whole, answer("403 Forbidden")),
-    "after a 407": steps(whole, answer("407 Proxy Authentication Required")),
     "after a 502": steps(whole, answer("502 Bad Gateway")),
     "before TLS": steps(whole, send(ESTABLISHED)),
     "before TLS, with an answer to nothing": steps(whole, send(ESTABLISHED + ESTABLISHED)),
@@ -162,6 +160,16 @@ def test_a_tunnel_that_breaks_off_is_not_sent(point: str, way: Any, cut: Step) -
     caller, server = way.raw(steps(BEFORE_TUNNEL[point], cut))
     assert isinstance(caller.perform(CREATE, before_send=never), NotSent)
     assert "POST" not in server.requests
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required"])
+@pytest.mark.parametrize("way", ["tunnel"], indirect=True)
+def test_a_tunnel_that_the_proxy_refuses_is_not_sent(status: str, way: Any) -> None:
+    caller, server = way.raw(steps(whole, answer(status), some))
+    reply = caller.perform(CREATE, before_send=never)
+    assert isinstance(reply, NotSent)
+    assert status[:3] in str(reply.problem.message)
+    assert server.requests == ["CONNECT"]
 
 
 @pytest.mark.parametrize("way", ["tls", "tunnel"], indirect=True)
@@ -308,25 +316,28 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_before_anything_is
     assert len(recorded) == len(server.connections) == server.requests.count("POST") == 3
 
 
-def test_words_that_nobody_asked_for_close_a_kept_connection(way: Any) -> None:
+@pytest.mark.parametrize("read", [True, False], ids=["read by the loop", "still to be read"])
+def test_words_that_nobody_asked_for_close_a_kept_connection(read: bool, way: Any) -> None:
     """A server that is tired of waiting may say so, and go. That is no answer to the next request."""
-    told = threading.Event()
-    farewell = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    answered, told = threading.Semaphore(0), threading.Semaphore(0)
 
     def handler(connection: Any) -> None:
         connection.read_request()
         connection.answer()
-        if len(server.connections) == 1:
-            connection.send(farewell)
-            told.set()
-        connection.read_request()
-        connection.answer()
+        answered.acquire(timeout=LONG_S)
+        connection.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        told.release()
+        connection.read()
 
     caller, server = way.to(handler)
     assert isinstance(caller.perform(READ), Found)
-    assert told.wait(LONG_S)
+    answered.release()
+    assert told.acquire(timeout=LONG_S)
+    if read:
+        caller.run(asyncio.to_thread(server.wait_ended, 1))
     assert isinstance(caller.perform(CREATE), Found)
     assert len(server.connections) == 2
+    answered.release()
 
 
 def test_a_second_answer_in_one_piece_with_the_first_is_not_taken_for_the_next_ones(way: Any) -> None:

@@ -26,6 +26,7 @@ from onelane_worker.planner.operations import (
 CONTACT_ID = "6a0f00000000000000000001"
 LONG_S = 30.0
 SHORT_S = 0.5
+CONTACT = b'{"type":"contact","id":"6a0f00000000000000000001","role":"user"}'
 CREATE = Create({"role": "lead", "email": "ann@example.test"})
 READ = Read(CONTACT_ID)
 
@@ -198,6 +199,7 @@ def test_closing_ends_the_calls_in_flight_and_later_ones(silent: Any, call: Call
     assert isinstance(sent, Unknown)
     assert isinstance(later, NotSent)
     assert (kind(sent), kind(later)) == ("closed", "closed")
+    assert len(silent.connections) == 1
 
 
 # ── answers that are none ─────────────────────────────────────────────────────────────────────────────────
@@ -244,9 +246,9 @@ def test_an_endless_answer_is_unknown(
     def handler(connection: Any) -> None:
         connection.read_request()
         if length:
-            connection.answer(b" " * 2000)
+            connection.answer(CONTACT + b" " * 2000)
         else:
-            connection.drip(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2000)
+            connection.drip(b"HTTP/1.1 200 OK\r\n\r\n" + CONTACT + b" " * 2000)
 
     assert kind(call(serve(handler).url).perform(CREATE)) == "unreadable"
 
@@ -258,7 +260,7 @@ def test_an_answer_that_unfolds_without_end_is_unknown(
 
     def handler(connection: Any) -> None:
         connection.read_request()
-        connection.answer(gzip.compress(b" " * 2000), headers="Content-Encoding: gzip\r\n")
+        connection.answer(gzip.compress(CONTACT + b" " * 2000), headers="Content-Encoding: gzip\r\n")
 
     assert kind(call(serve(handler).url).perform(CREATE)) == "unreadable"
 

@@ -98,6 +98,16 @@ class TestProxy:
         assert b"Bearer secret" in inside
         assert b"roxy-" not in inside
 
+    def test_without_tls_the_proxy_reads_the_request_and_has_its_password_beside_it(
+        self, polite: Any, call: Call
+    ) -> None:
+        proxy = polite.url.replace("http://", "http://ann:s3cret@")
+        assert isinstance(call(f"http://{HOST}", http_proxy=proxy).perform(READ), Found)
+        lines = polite.received[0].split(b"\r\n")
+        assert lines[0] == f"GET http://{HOST}/contacts/{READ.contact_id} HTTP/1.1".encode()
+        assert b"Proxy-Authorization: Basic YW5uOnMzY3JldA==" in lines
+        assert b"Host: intercom.test" in lines
+
     def test_who_stands_at_the_other_end_must_have_a_certificate_that_is_trusted(
         self, serve: Serve, tunnels: Any, call: Call
     ) -> None:

@@ -174,11 +174,11 @@ class Connection(asyncio.Protocol):
                     self._head = event
                 elif isinstance(event, h11.Data):
                     self._body += event.data
+                    if len(self._body) > MAX_BODY_BYTES:
+                        raise AnswerTooLong
                 elif not isinstance(event, h11.InformationalResponse):
                     self._finish()
                     return
-            if len(self._body) > MAX_BODY_BYTES:
-                raise AnswerTooLong
         except (h11.ProtocolError, AnswerTooLong) as error:
             self._fail(error)
 
