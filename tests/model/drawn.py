@@ -57,6 +57,7 @@ class Drawn:
             (self._withdraw, 3), (self._replay, 4), (self._discard, 1), (self._breaker, 4),
             (self._reserve, 2),
             (self._revise, 1), (self._stranger, 1), (self._server, 0.4), (self._outlive, 1.5),
+            (self._crowd, 0.7), (self._line, 0.7), (self._alike, 0.4), (self._sleep, 0.2),
         )  # fmt: skip
         [make] = random.choices([one for one, _ in makers], [weight for _, weight in makers])
         call: Call = make()
@@ -184,6 +185,47 @@ class Drawn:
                 self._left_ms -= 2_000
                 self._planned += [self._tick(engine), Call("wait", (2_000_001,))]
         return self._tick(engine)
+
+    def _crowd(self) -> Call:
+        """Several lanes want one external id."""
+        ext = self._random.choice(EXTS)
+        for lane in self._random.sample(LANES, self._random.randint(2, 4)):
+            call = self._submit()
+            named = {**call.named, "kind": "ext", "ext": ext, "target": "", "schema": 1}
+            self._planned.append(Call("submit", (call.args[0], lane), named))
+        self._planned += [self._claim(), self._claim(), self._withdraw()]
+        return self._claim()
+
+    def _line(self) -> Call:
+        """Intercom fails, a probe succeeds, and something happens while the breaker is half open."""
+        sort = self._random.choice(("reads", "writes"))
+        told = {"sort": sort, "problem": "{}", "probe": False, "now": False}
+        self._planned = [Call("breaker", ("failed",), {"lane": lane, **told}) for lane in LANES[:3]]
+        self._planned += [Call("wait", (1_100_000,)), self._tick(), self._claim()]
+        self._planned += [Call("breaker", ("ok",), {"lane": "", **told, "probe": True}), self._claim()]
+        self._planned += [self._claim(), self._breaker(), self._tick(), self._claim()]
+        return self._planned.pop(0)
+
+    def _alike(self) -> Call:
+        """Bulk intents are rejected alike until their class stops."""
+        told = {"lane": "said1", "problem": "{}", "bulk": True}
+        self._planned = [Call("breaker", ("rejected",), told) for _ in range(self._random.randint(2, 3))]
+        self._planned += [
+            self._submit(),
+            self._submit(),
+            self._claim(),
+            Call("wait", (4_000_001,)),
+            self._claim(),
+        ]
+        self._planned += [self._claim(), Call("breaker", ("written",), told), self._claim()]
+        return self._planned.pop(0)
+
+    def _sleep(self) -> Call:
+        """Long enough for the backstop of blocked lanes."""
+        pause_ms = 301_000 if self._left_ms > 301_000 else 0
+        self._left_ms -= pause_ms
+        self._planned = [self._tick(), self._claim(), self._claim()]
+        return Call("wait", (pause_ms * 1000 + 1,))
 
     def _tick(self, engine: str | None = None) -> Call:
         random, engine = self._random, engine or self._random.choice(ENGINES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from onelane_worker.lanes.types import Claimed, Grant, Lease, Ticked
@@ -213,13 +214,23 @@ class Granting(Offering):
             if (shut and not was_leased) or (was_leased and not self._end_lease(lane)):
                 continue
             moved += 1
+            by_backstop = self._is_backstop(lane)
+            self.state.backstops += by_backstop
             if not was_leased:
-                self.on_move(lane)
+                self.on_move(lane, by_backstop)
             if self.rules.due_made_ready:
                 self.make_ready(lane)
             else:
                 self.state.due.pop(name)
         return moved == MOVED_AT_ONCE
+
+    def _is_backstop(self, lane: Lane) -> bool:
+        """Does the lane wait for an event that has not come? Not so the first in line for an external id: it
+        looks when the lock ends."""
+        if lane.waits is None:
+            return False
+        kind, what = lane.waits
+        return kind == "lane" or min(self.ext(what).waiting.items(), key=itemgetter(1))[0] != lane.name
 
     def _end_lease(self, lane: Lane) -> bool:
         """The lease ran out. Its head is charged if the holder's process is gone."""

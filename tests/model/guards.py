@@ -146,7 +146,7 @@ class Guards(Placing):
                 if probe and not rules.half_open:
                     self._reset()
                 elif probe:
-                    breaker.state, breaker.trial = "half", None
+                    breaker.state = "half"
             elif breaker.sort in ("", "reads", sort) or not rules.half_by_sort:
                 self._reset()
             return
@@ -170,7 +170,7 @@ class Guards(Placing):
         else:
             breaker.since = self.now if not half else breaker.since
             breaker.next, breaker.pause = self.now + settings.probe_first_ms, settings.probe_first_ms
-        breaker.state, breaker.problem, breaker.trial = "open", problem, None
+        breaker.state, breaker.problem = "open", problem
 
     def take_probe(self) -> bool:
         """Is the caller to send the next probe?"""
@@ -213,7 +213,7 @@ class Guards(Placing):
     def _stop_bulk(self, breaker: Breaker, full: int, problem: str) -> None:
         if breaker.state == "closed":
             breaker.since = self.now
-        breaker.state, breaker.streak, breaker.problem, breaker.trial = "open", full, problem, None
+        breaker.state, breaker.streak, breaker.problem = "open", full, problem
         breaker.next = self.now + (self.settings.bulk_pause_ms if self.rules.bulk_trial_waits else 0)
 
     def bulk_may_go(self) -> bool:

@@ -104,8 +104,10 @@ class History(World):
         self._claim_pops = 0
         answer = super().execute(secret, settings, script, args, named)
         self.most_pops = max(self.most_pops, self._claim_pops)
+        if script == "claim":
+            self.judge.claimed()
         if script == "breaker" and not isinstance(answer, LaneError):
-            self.judge.told(args[0], named.get("sort", "reads"), answer)
+            self.judge.told(args[0], named, answer)
         return answer
 
     def open_workspace(self) -> str:
@@ -212,7 +214,7 @@ class History(World):
     def longest_ms(self) -> float:
         """How long the history may last."""
         outage = self.outage[1] - BEGIN_MS if self.outage else 0.0
-        kills = 100_000.0 * ("write" in self.poison.values() or self.suite.poison_writes)
+        kills = 400_000.0 * self.suite.poison * self.suite.poison_writes
         mending = self.mended_at - BEGIN_MS if self.mended_at else 0.0
         return self.suite.horizon_ms * 1.5 + 480_000.0 + kills + outage + mending
 

@@ -8,8 +8,8 @@ intents beside a later create with an external id, which must be merged in the e
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onelane_worker.lanes.types import BreakerView
 
@@ -78,10 +78,10 @@ class Judge:
         self._sent: deque[float] = deque()
         self._half_grants: list[tuple[str, int]] = []
         self._was_half, self._failing = False, "reads"
-        self._half_of = 0
-        """Of which probe they are."""
         self._bulk_trials: list[tuple[str, int]] = []
         self._kind = ""
+        self._backstopped: set[str] = set()
+        """Blocked lanes that a tick made ready."""
         self._first_waited: dict[tuple[str, str, str], float] = {}
         """Lane, external id, the lane's head → since when it waits."""
         self._passed: dict[tuple[str, str, str], set[str]] = {}
@@ -118,6 +118,8 @@ class Judge:
         if history.rolled_back and not self.hold_ended_at:
             if history.scripts.now < int(self.rollback_at) + COMMIT_MS:
                 history.violation("granted in the hold", lane.name)
+        if lane.name in self._backstopped:
+            history.violation("blocked, and no event made it ready", lane.name)
         self._half_open(lane)
         self._bulk(lane, goes_on)
         if goes_on and head.kills:
@@ -135,13 +137,24 @@ class Judge:
                     return True
         return False
 
-    def moved(self, lane: Lane) -> None:
+    def moved(self, lane: Lane, by_backstop: bool) -> None:
         """A tick made a lane ready that was not leased."""
+        if by_backstop:
+            self._backstopped.add(lane.name)
         if self._h.scripts.is_shut():
             self._h.violation("moved while nothing is granted", lane.name)
 
-    def told(self, word: str, sort: str, view: BreakerView) -> None:
-        """The breaker was told how a call went."""
+    def claimed(self) -> None:
+        """A claim is over: who was taken and is not granted has been parked again."""
+        self._backstopped = {name for name in self._backstopped if self._h.scripts.ready_class(name)}
+
+    def told(self, word: str, named: Mapping[str, Any], view: BreakerView) -> None:
+        """A breaker was told something."""
+        if named.get("bulk"):
+            if view.state != "open":
+                self._bulk_trials = []
+            return
+        sort = named.get("sort", "reads")
         if word == "refused" and view.state not in ("open", "paused"):
             self._h.violation("a refused token does not open the breaker")
         if (
@@ -151,13 +164,12 @@ class Judge:
             and self._failing not in ("reads", sort)
         ):
             self._h.violation("closed by a call of another sort", sort, self._failing)
+        if view.state == "closed":
+            self._half_grants = []
         self._was_half, self._failing = view.state == "half", view.sort
 
     def _half_open(self, lane: Lane) -> None:
-        breaker = self._h.scripts.state.breaker
-        if breaker.state != "half" or breaker.next != self._half_of:
-            self._half_grants, self._half_of = [], breaker.next
-        if breaker.state != "half":
+        if self._h.scripts.state.breaker.state != "half":
             return
         if self._out(self._half_grants, lane.name):
             self._h.violation("two lanes while half open", lane.name)
@@ -167,10 +179,10 @@ class Judge:
         """While bulk intents are stopped one lane of them is tried at a time, and not at once."""
         breaker = self._h.scripts.state.bulk_breaker
         if breaker.state != "open":
-            self._bulk_trials = []
-        elif goes_on and self._h.scripts.class_of(lane) == "bulk":
+            return
+        if goes_on and self._h.scripts.class_of(lane) == "bulk":
             self._h.violation("a bulk lane goes on while they are stopped")
-        elif not goes_on and self._kind == "bulk":
+        if not goes_on and self._kind == "bulk":
             if self._h.now < self.bulk_not_before - CLOCK_MS:
                 self._h.violation("bulk is tried again too early")
             if self._out(self._bulk_trials, lane.name):

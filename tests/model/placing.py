@@ -38,8 +38,8 @@ class Placing:
         self.on_grant: Callable[[Lane, bool], None] = _nothing
         """The lane, and whether its lease goes on."""
         self.on_pop: Callable[[str], None] = _nothing
-        self.on_move: Callable[[Lane], None] = _nothing
-        """A tick makes a lane ready that was due and not leased."""
+        self.on_move: Callable[[Lane, bool], None] = _nothing
+        """A tick makes a lane ready that was due and not leased; is it a blocked one, without its event?"""
         self.on_kill: Callable[[Lane], None] = _nothing
         self.on_end: Callable[[Lane, int, tuple[str, ...]], None] = _nothing
         """A settle: the lane, the step, the intents."""

@@ -211,10 +211,10 @@ class State:
     """All keys of a workspace."""
 
     __slots__ = (
-        "breaker", "bucket_at", "bucket_level", "bucket_until", "bulk_breaker", "contacts", "dead",
-        "dedupe", "due", "engines", "epoch_hold", "epoch_server", "epoch_since", "exts", "forgets",
-        "healed", "intents", "lanes", "letters", "moved_at", "mover", "order", "pending", "pops", "ready",
-        "secret", "spare", "ticked", "tokens",
+        "backstops", "breaker", "bucket_at", "bucket_level", "bucket_until", "bulk_breaker", "contacts",
+        "dead", "dedupe", "due", "engines", "epoch_hold", "epoch_server", "epoch_since", "exts",
+        "forgets", "healed", "intents", "lanes", "letters", "moved_at", "mover", "order", "pending",
+        "pops", "ready", "secret", "spare", "ticked", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -239,6 +239,8 @@ class State:
         self.healed = 0
         self.ticked = 0
         self.spare = 0
+        self.backstops = 0
+        """How often a blocked lane was looked at without an event."""
         self.mover: str | None = None
         self.moved_at = 0
         self.breaker = Breaker()

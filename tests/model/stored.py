@@ -62,7 +62,8 @@ def of_model(model: Scripts) -> Told:
         }),
         "counters": _full({
             "pending": state.pending, "pops": state.pops, "tokens": state.tokens, "healed": state.healed,
-            "ticked": state.ticked, "spare": state.spare, "mover": state.mover, "moved": state.moved_at,
+            "ticked": state.ticked, "spare": state.spare, "backstops": state.backstops,
+            "mover": state.mover, "moved": state.moved_at,
         }),
         "breaker": _breaker(model, False),
         "bulk": _breaker(model, True),

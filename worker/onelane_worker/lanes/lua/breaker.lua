@@ -37,7 +37,6 @@ end
 local function stop(new_state, next_at)
   if state ~= 'open' and state ~= 'half' then set('since', text(now)) end
   set('state', new_state, 'next', text(next_at), 'problem', problem)
-  redis.call('HDEL', record, 'trial')
   redis.call('PERSIST', record)
   return reply(state ~= new_state)
 end
