@@ -70,7 +70,28 @@ _RULES_BY_SUITE: Final[dict[str, str]] = {
 SUITE_OF: Final = {rule: suite for suite, rules in _RULES_BY_SUITE.items() for rule in rules.split()}
 """Rule → the suite in which its loss should show first."""
 
-NOT_CAUGHT: Final[dict[str, str]] = {}
+NOT_CAUGHT: Final[dict[str, str]] = {
+    "more_owned": "who gets a grant that is not theirs is fenced by their next step",
+    "ends_by_id": "an engine settles the head of its own grant; steps are fenced and numbered",
+    "grace": "a call in hand is dropped after half a second, so no write waits for a second",
+    "postponed_until_commit": "claim does not grant a lane whose write may still commit",
+    "bury_only_answered": "these engines bury only after an answer, or after a clear",
+    "bury_not_journaled": "these engines reconcile a head that the journal names",
+    "dirty_stays": "rare: facts must outlive an unclean grant that stored no entry",
+    "ext_checked": "rare: a lock must be lost under a lease that lives; the lock ends later than the lease",
+    "parked_wakes_next": "rare: a woken waiter must be blocked by something else",
+    "first_waits_less": "the holder's own retry releases the lock and wakes the waiter",
+    "further_ext_kept": "the change meets the busy external id again, and waits again: it costs claims",
+    "arrival_read": "rare: a move of unknown result, then a refusal",
+    "pointer_buried": "rare: a move of unknown result by a head that then kills",
+    "replay_by_burial": "rare: a late copy must meet the letter after another burial",
+    "zero_delay_ready": "it costs time only",
+    "lease_living_stays": "a lease that lives is not due",
+    "one_mover": "it costs work only",
+    "epoch_not_charged": "other rules spare these holders",
+    "jobs_by_fence": "rare: a lane must come back while an older job awaits its reply",
+    "deadline_from_send": "a checkpoint renews the lease first, and a fenced one sends nothing",
+}
 """Rule → why nobody notices that it is off."""
 
 

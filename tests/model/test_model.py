@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from .fleet import begun_run, run_fleet
-from .mutants import NOT_CAUGHT, notices, recorded
-from .play import play
-from .rules import RULES
-from .suites import SUITES
+from tests.model.fleet import begun_run, run_fleet
+from tests.model.mutants import NOT_CAUGHT, notices, recorded
+from tests.model.play import play
+from tests.model.rules import RULES
+from tests.model.suites import SUITES
 
 HISTORIES = 3_000
 """A minute, with two processors. `python -m tests.model` plays more."""
