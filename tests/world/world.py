@@ -408,7 +408,10 @@ class World:
     def _open_queue(self) -> ContactQueue:
         client = RedisClient(self.redis)
         queue = ContactQueue(QueueSettings(), redis=client, waker=self.broker)  # type: ignore[arg-type]
-        self.redis.execute("HSET", queue._session.keys.key(META), "secret", SECRET, "format", "2")
+        meta = {"secret": SECRET, "format": "2", "created": f"{START_S * 1000:.0f}"}
+        self.redis.execute(
+            "HSET", queue._session.keys.key(META), *(word for pair in meta.items() for word in pair)
+        )
         return queue
 
     def _begin_epoch(self) -> None:
