@@ -76,7 +76,9 @@ def make_app(settings: Settings) -> Celery:
         enable_utc=True,
     )
     process = _Process(settings, app)
-    app.task(name=TASK, ignore_result=True, send_events=False, Strategy=process.strategy)(_never_run)
+    # Not shared: a host application's own Celery apps do not get this task.
+    options = {"name": TASK, "shared": False, "ignore_result": True, "send_events": False}
+    app.task(**options, Strategy=process.strategy)(_never_run)
     app.steps["worker"].add(_engine_step(process))
     app.steps["consumer"].add(_events_step(process))
     worker_init.connect(process.prepare, weak=False)
