@@ -7,16 +7,17 @@ the record."""
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from typing import Any
 
+import msgspec
+
 LATENCY_MS = 20.0
 PAGES = {"type": "pages", "page": 1, "per_page": 50, "total_pages": 0}
-NOBODY = json.dumps({"type": "list", "data": [], "total_count": 0, "pages": PAGES}).encode()
+NOBODY = msgspec.json.encode({"type": "list", "data": [], "total_count": 0, "pages": PAGES})
 APP = {"type": "app", "id_code": "bench", "name": "bench"}
-ME = json.dumps({"type": "admin", "id": "1", "email": "bench@example.test", "app": APP}).encode()
+ME = msgspec.json.encode({"type": "admin", "id": "1", "email": "bench@example.test", "app": APP})
 
 
 class Stub:
@@ -43,17 +44,17 @@ class Stub:
     def _write(self, contact_id: str, body: bytes) -> bytes:
         kept = self._contacts.setdefault(contact_id, {})
         if body:
-            kept.update(json.loads(body))
+            kept.update(msgspec.json.decode(body))
         return contact(contact_id, kept)
 
     def control(self, method: str, path: str, body: bytes) -> bytes:
         if method == "POST":
-            self.log = [] if json.loads(body)["on"] else None
+            self.log = [] if msgspec.json.decode(body)["on"] else None
             return b"{}"
         if path == "/_count":
             return b"%d" % self.requests
         log, self.log = self.log or [], []
-        return json.dumps([(at, what, body.decode()) for at, what, body in log]).encode()
+        return msgspec.json.encode([(at, what, body.decode()) for at, what, body in log])
 
 
 def contact(contact_id: str, sent: dict[str, Any]) -> bytes:
@@ -77,7 +78,7 @@ def contact(contact_id: str, sent: dict[str, Any]) -> bytes:
         "custom_attributes": sent.get("custom_attributes", {}),
         "tags": {"type": "list", "data": [], "url": "/tags", "total_count": 0, "has_more": False},
     }
-    return json.dumps(shown).encode()
+    return msgspec.json.encode(shown)
 
 
 class Connection(asyncio.Protocol):
