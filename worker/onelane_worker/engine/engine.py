@@ -37,6 +37,9 @@ CLAIM_MOST = 16
 CLAIM_LEAST, LINGER_S = 8, 0.002
 """With a backlog, an engine that has fewer free slots waits a moment for more of them: one claim serves
 several."""
+HEAD_START = 3
+"""Iterations of the loop before a lane is planned: the next claim is sent meanwhile, so that Redis and the
+planner work at the same time."""
 PROBE_S = 10.0
 """Life of a probe that has not been sent yet."""
 AFTER_GRACE_S = 20.0
@@ -203,6 +206,8 @@ class Engine:
     async def _serve(self, key: tuple[str, int], lease: Lease) -> None:
         ready = True
         try:
+            for _ in range(HEAD_START):
+                await asyncio.sleep(0)
             ready = await serve(self, lease)
         except RedisError as error:
             log.error("lane left, its lease runs out", lane=lease.grant.lane, error=type(error).__name__)
