@@ -22,13 +22,14 @@ from celery import Celery
 from redis.exceptions import NoScriptError
 from rich.console import Console
 from rich.table import Table
+from tests.blocking import finish
 
 from bench.stack import Stack, Worker, stack, wait_until
 from onelane import ContactQueue, ContactSync, LeadCapture, ProductSignUp
 from onelane.keys import Keys
 from onelane.workspace import open_calls, opened
 from onelane_worker.bootstrap import lane_settings
-from onelane_worker.lanes.store import WORKER_SCRIPTS, LaneStore, Script, finish, script
+from onelane_worker.lanes.store import WORKER_SCRIPTS, LaneStore, Script, script
 from onelane_worker.lanes.types import Ended, Step
 from onelane_worker.settings import Settings
 

@@ -10,7 +10,6 @@ from onelane_worker.lanes.types import (
     KEEP,
     Ended,
     GrantedIntent,
-    More,
     Settled,
     StillOpen,
     StoredEntry,
@@ -196,8 +195,8 @@ class Attempt:
         ids = self.ids if judged else []
         return Sending(made, places, ids, version=self.version, **named)
 
-    def more(self) -> More:
-        return More(self.engine.in_hand())
+    def more(self) -> int:
+        return self.engine.in_hand()
 
     def settle(self, entry: Any, **named: Any) -> Steps[Settled]:
         ended = [Ended(id, "done") for id in self.ids]

@@ -12,9 +12,7 @@ from onelane_worker.lanes.types import (
     Ended,
     ExtNote,
     Grant,
-    Lease,
     Left,
-    More,
     Settled,
     Step,
     StoredEntry,
@@ -231,8 +229,7 @@ class Drawn:
         random, engine = self._random, engine or self._random.choice(ENGINES)
         mine = [one for one in self._grants.values() if one.token.startswith(engine)][-6:]
         held = random.sample(mine, random.randint(0, len(mine)))
-        leases = [Lease(one.lane, one.token, one.fence) for one in held]
-        return Call("tick", (engine, f"{engine}@host", leases))
+        return Call("tick", (engine, f"{engine}@host", held))
 
     def _a_grant(self) -> Grant | None:
         """Mostly one that lives."""
@@ -294,8 +291,8 @@ class Drawn:
     def _clear(self, grant: Grant) -> Call:
         return Call("clear", (self._step(grant), self._journal(grant)))
 
-    def _more(self) -> More | None:
-        return self._maybe(More(self._random.choice((0, 0, 2))), None, 0.6)
+    def _more(self) -> int | None:
+        return self._maybe(self._random.choice((0, 0, 2)), None, 0.6)
 
     def _notes(self, grant: Grant) -> list[ExtNote]:
         random = self._random

@@ -15,7 +15,6 @@ from onelane_worker.lanes.types import (
     ExtNote,
     Keep,
     Left,
-    More,
     Part,
     RegistryPart,
     Settled,
@@ -45,7 +44,7 @@ class Ending(Leased):
         timeline: Sequence[str] = (),
         check: Check | Keep | None = KEEP,
         target: TargetEnd | None = None,
-        more: More | None = None,
+        more: int | None = None,
     ) -> Settled:
         """End the intents, head first, and go on or release."""
         if (known := self.enter(step)) is not NO:
@@ -124,7 +123,7 @@ class Ending(Leased):
         consent: Part = KEEP,
         timeline: Sequence[str] = (),
         target_pointer: StoredEntry | None = None,
-        more: More | None = None,
+        more: int | None = None,
     ) -> Settled:
         """The head becomes a dead letter. Raises `StillOpen`."""
         if (known := self.enter(step)) is not NO:
@@ -212,12 +211,12 @@ class Ending(Leased):
 
     # ── going on, or not ──
 
-    def _go_on(self, lane: Lane, more: More | None) -> Settled:
+    def _go_on(self, lane: Lane, more: int | None) -> Settled:
         """The next batch under the same lease, where claim would grant it; else the lane is released."""
-        if more is not None and self._may_go_on(lane, more.in_hand):
+        if more is not None and self._may_go_on(lane, more):
             if not self.offer(lane, str(lane.token), goes_on=True):
                 return Settled("left", ready=self.any_ready())
-            calls = 0 if more.in_hand or not self.rules.more_gated else 1
+            calls = 0 if more or not self.rules.more_gated else 1
             if calls:
                 self.take_calls(calls)
             return Settled("more", self.grant(lane), calls, self.any_ready())

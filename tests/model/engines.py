@@ -8,7 +8,6 @@ from onelane_worker.lanes.types import (
     Claimed,
     Grant,
     LaneError,
-    Lease,
     NoWorkspace,
     Rekeyed,
     Reserved,
@@ -246,8 +245,7 @@ class Engine(Owner):
             for job in self.jobs.values()
             if not job.lost and (sent_at - job.granted_at < longest or not history.rules.hold_ends_renewal)
         ]
-        leases = [Lease(job.lane, job.token, job.fence) for job in held]
-        ticked: Ticked = yield from self.script("tick", self.name, self.name, leases)
+        ticked: Ticked = yield from self.script("tick", self.name, self.name, held)
         for job in held:
             if (job.lane, job.fence) in ticked.lost:
                 job.lost = True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from onelane_worker.lanes.types import Claimed, Grant, Lease, Ticked
+from onelane_worker.lanes.types import Claimed, Grant, Ticked
 
 from .offering import Offering
 from .state import EngineRecord, Lane
@@ -96,7 +96,6 @@ class Granting(Offering):
             epoch_ms=self.state.epoch_since or None,
             breaker=self.breaker_state(),
             bulk=self.breaker_state(True),
-            now_ms=self.now,
             **more,
         )
 
@@ -164,7 +163,7 @@ class Granting(Offering):
 
     # ── tick ──
 
-    def tick(self, engine: str, name: str, leases: Sequence[Lease]) -> Ticked:
+    def tick(self, engine: str, name: str, leases: Sequence[Grant]) -> Ticked:
         """Renew the engine's leases; one engine also moves what is due."""
         state, rules = self.state, self.rules
         record = self.engine_record(engine)
@@ -190,7 +189,7 @@ class Granting(Offering):
             more,
         )
 
-    def _renew(self, leases: Sequence[Lease]) -> frozenset[tuple[str, int]]:
+    def _renew(self, leases: Sequence[Grant]) -> frozenset[tuple[str, int]]:
         lost = []
         for lease in leases:
             lane = self.lane(lease.lane)

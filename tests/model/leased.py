@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from onelane_worker.lanes.types import (
     KEEP,
@@ -113,9 +114,9 @@ class Leased(Granting):
         lane, rules = self.lane(step.lane), self.rules
         further = external_id if external_id not in lane.exts else None
         if further and self.holder(further, lane) is not None:
-            return self.leave(step, Checkpointed("ext_busy", 0))
+            return self.leave(step, Checkpointed("ext_busy"))
         if rules.ext_checked and any(self.ext(digest).lane != lane.name for digest in lane.exts):
-            return self.leave(step, Checkpointed("ext_lost", 0))
+            return self.leave(step, Checkpointed("ext_lost"))
         if further:
             self.kept_ext(further).lane = lane.name
             self.ext(further).waiting.pop(lane.name, None)
@@ -132,7 +133,7 @@ class Leased(Granting):
                 self.kept_ext(digest).until = commit
         for digest in contacts:
             self._wrote_elsewhere(lane, digest, commit)
-        return self.leave(step, Checkpointed("ok", self.now, commit))
+        return self.leave(step, Checkpointed("ok", commit))
 
     def _wrote_elsewhere(self, lane: Lane, digest: str, commit: int) -> None:
         contact = self.contact(digest)
@@ -161,7 +162,7 @@ class Leased(Granting):
         for digest in lane.exts:
             if self.ext(digest).lane == lane.name:
                 self.ext(digest).until = 0
-        return self.leave(step, Checkpointed("ok", self.now))
+        return self.leave(step, Checkpointed("ok"))
 
     def nothing_open(self, lane: Lane) -> None:
         lane.commit, lane.open_write, lane.open_step = 0, None, None

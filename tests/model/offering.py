@@ -179,7 +179,7 @@ class Offering(Guards):
 
     def _target(self, lane: Lane) -> Target:
         outdated, moved = self._done_by_others(lane)
-        return Target(lane.name, self.entry_of(lane), self.consent_of(lane), not lane.dirty, outdated, moved)
+        return Target(lane.name, not lane.dirty, self.entry_of(lane), self.consent_of(lane), outdated, moved)
 
     def _done_by_others(self, lane: Lane) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Since when what the lane knows of its contacts is outdated, and which have moved away from it."""

@@ -7,8 +7,10 @@ and settles, buries or puts back.
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from onelane_worker.lanes.types import (
     KEEP,

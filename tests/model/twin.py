@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from tests.blocking import finish
+
 from onelane.workspace import Workspace
-from onelane_worker.lanes.store import LaneStore, Script, Word, finish
+from onelane_worker.lanes.store import LaneStore, Script, Word
 from onelane_worker.lanes.types import LaneError, LaneSettings
 
 from .scripts import Scripts

@@ -19,13 +19,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.blocking import finish
+
 from onelane import ContactQueue, Outcome, Receipt, Status
 from onelane.keys import Keys
 from onelane.settings import QueueSettings
 from onelane.workspace import META, Workspace, open_calls, opened
 from onelane_sandbox.rules import Sandbox
 from onelane_worker.engine.engine import Engine, Parts
-from onelane_worker.lanes.store import LaneStore, finish
+from onelane_worker.lanes.store import LaneStore
 from onelane_worker.planner import operations as op
 
 from .broker import Broker

@@ -9,13 +9,14 @@ from itertools import count
 from typing import Any
 
 from redis import Redis
+from tests.blocking import finish
 
 from onelane import LeadCapture, QueueSettings
 from onelane.email_address import normalise_email
 from onelane.keys import READY_CLASSES, Keys
 from onelane.submission import prepare
 from onelane.workspace import Workspace, open_calls, opened
-from onelane_worker.lanes.store import LaneStore, Script, Word, finish
+from onelane_worker.lanes.store import LaneStore, Script, Word
 from onelane_worker.lanes.types import KEEP, Check, Grant, LaneSettings, Part, Step, StoredEntry
 from onelane_worker.lanes.types import Ended as EndedIntent
 

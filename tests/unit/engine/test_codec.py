@@ -249,7 +249,7 @@ class TestIntents:
 
 
 def _replaced(granted: GrantedIntent, **changes: Any) -> GrantedIntent:
-    return GrantedIntent(**{name: getattr(granted, name) for name in granted.__slots__} | changes)
+    return msgspec.structs.replace(granted, **changes)
 
 
 @pytest.mark.parametrize("part", READERS)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import Redis
-
-from onelane_worker.lanes.store import finish
+from tests.blocking import finish
 
 from .world import START_MS, World
 

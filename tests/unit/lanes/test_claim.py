@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from onelane_worker.lanes.types import More, NoWorkspace, Rekeyed, StoredEntry
+from onelane_worker.lanes.types import NoWorkspace, Rekeyed, StoredEntry
 
 from .world import LEASE_MS, START_MS, World
 
@@ -212,7 +212,7 @@ def test_a_lease_does_not_go_on_to_a_suspect(world: World) -> None:
     killed(world, "a")
     id_ = world.put("a")
     world.redis.hset(world.keys.key("intent", id_), "kills", 1)
-    settled = world.settle(world.grant(), more=More(1))
+    settled = world.settle(world.grant(), more=1)
     assert settled.word == "left"
     assert world.place("a") == "suspect"
 

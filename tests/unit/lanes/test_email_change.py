@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from onelane_worker.lanes.types import Left, More, StoredEntry, TargetEnd
+from onelane_worker.lanes.types import Left, StoredEntry, TargetEnd
 
 from .world import World
 
@@ -131,5 +131,5 @@ def test_a_lease_does_not_go_on_past_a_marker(world: World) -> None:
     world.put("t")
     change(world)
     [grant] = world.grants()
-    assert world.settle(grant, more=More(1)).word == "left"
+    assert world.settle(grant, more=1).word == "left"
     assert world.place("a") == "interactive"

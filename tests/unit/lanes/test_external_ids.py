@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onelane_worker.lanes.types import ExtNote, Grant, More
+from onelane_worker.lanes.types import KEEP, ExtNote, Grant
 
 from .world import COMMIT_MS, LEASE_MS, START_MS, World
 
@@ -151,7 +151,7 @@ def test_a_lease_goes_on_with_the_locks_of_the_next_head(world: World) -> None:
     world.put("a", ext="f")
     world.put("b", ext="e")
     [grant] = world.grants()
-    more = world.settle(grant, more=More(1)).grant
+    more = world.settle(grant, more=1).grant
     assert more is not None
     assert [lock.digest for lock in more.locks] == ["f"]
     assert world.place("b") == "interactive"
@@ -176,7 +176,7 @@ def test_pointer_and_versions_are_told_to_the_next_holder(world: World) -> None:
 
 
 def test_a_pointer_lives_as_long_as_the_registry(world: World) -> None:
-    grant = settle_with(world, ExtNote("e", "{1}"))
+    grant = settle_with(world, ExtNote("e", "{1}", {}))
     world.postpone(grant, 0)
     world.wait(world.settings.registry_ttl_ms)
     [lock] = world.grant().locks
@@ -193,8 +193,8 @@ def test_a_pointer_lives_as_long_as_the_registry(world: World) -> None:
     ],
 )
 def test_versions_never_go_back(world: World, known: str, told: str, kept: str) -> None:
-    grant = settle_with(world, ExtNote("e", versions={"crm": known}))
-    world.settle(grant, ext=(ExtNote("e", versions={"crm": told}),))
+    grant = settle_with(world, ExtNote("e", KEEP, {"crm": known}))
+    world.settle(grant, ext=(ExtNote("e", KEEP, {"crm": told}),))
     world.put("c", ext="e")
     assert world.grant().locks[0].versions == {"crm": kept}
 

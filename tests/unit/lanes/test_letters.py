@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from tests.blocking import finish
 
-from onelane_worker.lanes.store import finish
 from onelane_worker.lanes.types import Ended, ExtNote, Grant, StoredEntry
 
 from .world import START_MS, World

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from tests.blocking import finish
 
 from onelane import scripts
 from onelane.intents import ContactErasure, ContactSync, EmailChange, Intent
@@ -24,7 +25,6 @@ from onelane_worker.lanes.store import (
     LaneStore,
     Script,
     Word,
-    finish,
     script,
 )
 from onelane_worker.lanes.types import LaneSettings, StoredEntry
@@ -54,11 +54,12 @@ def test_every_script_that_is_there_is_used_and_shared_parts_come_first() -> Non
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_script_begins_with_its_input_its_answers_and_its_law(name: str) -> None:
+def test_every_script_begins_with_its_answers_its_law_and_the_names_of_its_input(name: str) -> None:
     package = "onelane" if name in SDK_SCRIPTS else "onelane_worker.lanes"
-    header = sources(package)[name].split("\n\nlocal ")[0]
+    header, _, code = sources(package)[name].partition("\n\nlocal ")
     assert header.startswith(f"-- {name}: ")
-    assert [word for word in ("Input ", "Answers ", "Law ") if f"-- {word}" not in header] == []
+    assert [word for word in ("Answers ", "Law ") if f"-- {word}" not in header] == []
+    assert "-- Input " in header or "ARGV" in code.partition("redis.call")[0]
 
 
 def test_a_clock_replaces_the_clock_and_changes_the_digest() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from tests.blocking import finish
 
-from onelane_worker.lanes.store import finish
-from onelane_worker.lanes.types import KEEP, Check, Ended, Fenced, More, StoredEntry
+from onelane_worker.lanes.types import KEEP, Check, Ended, Fenced, StoredEntry
 
 from .world import DONE, START_MS, World
 
@@ -76,7 +76,7 @@ def test_dirt_ends_if_an_entry_is_stored_or_the_old_ones_facts_were_usable(
         world.postpone(world.grant(), 0)
     grant = world.grant()
     assert grant.usable is was_clean
-    more = world.settle(grant, registry=registry, more=More(1)).grant
+    more = world.settle(grant, registry=registry, more=1).grant
     assert more is not None
     assert more.usable is usable
     world.settle(more, count=2, registry=KEEP)
@@ -87,16 +87,16 @@ def test_dirt_ends_if_an_entry_is_stored_or_the_old_ones_facts_were_usable(
     ("more", "why"),
     [
         (None, "not wanted"),
-        (More(1), "breaker"),
-        (More(1), "half"),
-        (More(1), "bulk breaker"),
-        (More(0), "no call"),
-        (More(1), "low bucket"),
-        (More(1), "max hold"),
+        (1, "breaker"),
+        (1, "half"),
+        (1, "bulk breaker"),
+        (0, "no call"),
+        (1, "low bucket"),
+        (1, "max hold"),
     ],
     ids=str,
 )
-def test_a_lease_does_not_go_on(redis: Redis, more: More | None, why: str) -> None:
+def test_a_lease_does_not_go_on(redis: Redis, more: int | None, why: str) -> None:
     world = World(redis, requests_per_10s=100, bulk_rejections=1)  # a bucket of 2 calls
     bulk = int(why in ("bulk breaker", "low bucket"))
     world.put("a", bulk=bulk)
@@ -126,10 +126,10 @@ def test_a_lease_goes_on_with_a_call_in_hand_or_a_reserved_one(redis: Redis) -> 
     for _ in range(3):
         world.put("a")
     grant = world.grant()
-    settled = world.settle(grant, more=More(1))
+    settled = world.settle(grant, more=1)
     assert (settled.word, settled.calls) == ("more", 0)
     assert settled.grant is not None
-    settled = world.settle(settled.grant, more=More(0))
+    settled = world.settle(settled.grant, more=0)
     assert (settled.word, settled.calls) == ("more", 1)
     assert world.reserve(5).calls == 0
 

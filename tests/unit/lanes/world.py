@@ -7,9 +7,10 @@ from itertools import count
 from typing import Any
 
 from redis import Redis
+from tests.blocking import finish
 
 from onelane.workspace import Workspace, open_calls, opened
-from onelane_worker.lanes.store import LaneStore, Script, Word, finish, script
+from onelane_worker.lanes.store import LaneStore, Script, Word, script
 from onelane_worker.lanes.types import (
     KEEP,
     BreakerView,
@@ -18,7 +19,6 @@ from onelane_worker.lanes.types import (
     Ended,
     Grant,
     LaneSettings,
-    Lease,
     Postponed,
     Replayed,
     Reserved,
@@ -175,8 +175,7 @@ class World:
         return grant
 
     def tick(self, *grants: Grant, engine: str = "e") -> Ticked:
-        held = [Lease(grant.lane, grant.token, grant.fence) for grant in grants]
-        return finish(self.store.tick(engine, "worker@host", held))
+        return finish(self.store.tick(engine, "worker@host", grants))
 
     def step(self, grant: Grant) -> Step:
         numbers = self._steps.setdefault(grant.fence, count(1))

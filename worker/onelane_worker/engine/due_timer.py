@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from onelane_worker.engine.circuit_breaker import CircuitBreaker
 from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.lease import Lease
-from onelane_worker.lanes import types
 from onelane_worker.lanes.store import LaneStore
 
 log = structlog.get_logger(__name__)
@@ -60,8 +59,7 @@ class DueTimer:
     async def _tick(self) -> float:
         engine, sent_at = self._engine, self._engine.clock()
         held = [lease for lease in engine.leases() if sent_at - lease.granted_at < engine.max_hold_s]
-        asked = [types.Lease(held_.grant.lane, held_.grant.token, held_.grant.fence) for held_ in held]
-        ticked = await engine.store.tick(engine.id, engine.name, asked)
+        ticked = await engine.store.tick(engine.id, engine.name, [lease.grant for lease in held])
         for lease in held:
             if (lease.grant.lane, lease.grant.fence) in ticked.lost:
                 lease.lost = True

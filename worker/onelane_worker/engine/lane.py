@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from onelane_worker.engine.settle import Attempt, Endings, target_of
 from onelane_worker.engine.shutdown import Shutdown
 from onelane_worker.engine.timeline import Made, Observer
 from onelane_worker.lanes.store import LaneStore
-from onelane_worker.lanes.types import Grant, LaneError, More, Part, Settled
+from onelane_worker.lanes.types import Grant, LaneError, Part, Settled
 from onelane_worker.planner import email_change
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.absorb import absorb
@@ -164,7 +163,7 @@ class _LaneJob:
                 self._shared.budget.add(settled.calls, sent_at)
                 grant = settled.grant
 
-    def _more(self, ended: int) -> More | None:
+    def _more(self, ended: int) -> int | None:
         shared = self._shared
         if (
             shared.clock() >= self._until
@@ -174,7 +173,7 @@ class _LaneJob:
             or shared.budget.short
         ):
             return None
-        return More(shared.budget.in_hand())
+        return shared.budget.in_hand()
 
     # ── fold ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -395,9 +394,7 @@ class _LaneJob:
         await self._end.clear(know)
         entry = self._end.pointers(know)
         text = entry.text if entry is not None else None
-        again = dataclasses.replace(
-            self._lease.grant, journal=None, open_write=None, registry=text, usable=False
-        )
+        again = replace(self._lease.grant, journal=None, open_write=None, registry=text, usable=False)
         return Settled("more", again)
 
     async def _reject(self, attempt: Attempt, verdict: Reject) -> Settled | None:

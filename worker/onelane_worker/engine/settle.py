@@ -40,7 +40,6 @@ from onelane_worker.lanes.types import (
     GrantedIntent,
     Keep,
     Left,
-    More,
     Part,
     PostponedState,
     Settled,
@@ -90,7 +89,7 @@ class Endings:
         workspace: Workspace,
         policy: Policy,
         observer: Observer,
-        more: Callable[[int], More | None],
+        more: Callable[[int], int | None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store

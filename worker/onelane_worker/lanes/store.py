@@ -7,16 +7,19 @@ go through.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from onelane import scripts
 from onelane.workspace import Workspace
-from onelane_worker.lanes import answers
 from onelane_worker.lanes.types import (
     KEEP,
+    Answer,
+    BreakerState,
     BreakerView,
     BreakerWord,
     Check,
@@ -24,26 +27,29 @@ from onelane_worker.lanes.types import (
     Claimed,
     Ended,
     ExtNote,
+    Fenced,
+    Grant,
     Keep,
     LaneSettings,
-    Lease,
     Left,
-    More,
+    NoWorkspace,
     Part,
     Postponed,
     PostponedState,
     RegistryPart,
+    Rekeyed,
     Replayed,
     Reserved,
     Settled,
     Step,
+    StillOpen,
     StoredEntry,
     TargetEnd,
     Ticked,
     WithdrawWord,
 )
 
-T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 Word = str | int
 WORKER_SCRIPTS: Final = (
     "claim", "tick", "reserve", "checkpoint", "settle", "postpone", "bury", "scrub", "revise", "replay",
@@ -52,8 +58,7 @@ WORKER_SCRIPTS: Final = (
 SDK_SCRIPTS: Final = ("submit", "withdraw")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A Lua script as Redis gets it."""
 
     name: str
@@ -81,17 +86,6 @@ def script(name: str, settings: LaneSettings, clock: str | None = None) -> Scrip
     return Script(name, text, scripts.sha1(text))
 
 
-def finish(call: Coroutine[Any, Any, T]) -> T:
-    """The result of a call whose client does not wait, such as a blocking one."""
-    try:
-        call.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    call.close()
-    raise RuntimeError("the client of these lanes waits: await the call in an event loop")
-
-
 class LaneStore:
     """The lanes of a workspace, as a client reaches them."""
 
@@ -104,13 +98,24 @@ class LaneStore:
         self._fingerprint = workspace.fingerprint
         self._scripts = {name: script(name, settings, clock) for name in (*WORKER_SCRIPTS, *SDK_SCRIPTS)}
 
-    async def _run(self, name: str, *args: Word) -> Any:
-        words = await self._client.run(self._scripts[name], self._keys.prefix, (self._fingerprint, *args))
-        return answers.checked(words)
+    async def _run(self, name: str, *args: Any) -> Any:
+        words = (self._fingerprint, *_words(args))
+        answer = await self._client.run(self._scripts[name], self._keys.prefix, words)
+        match answer[0]:
+            case "no_workspace":
+                raise NoWorkspace(answer[0])
+            case "rekeyed":
+                raise Rekeyed(answer[0])
+        return answer
 
-    async def _step(self, name: str, step: Step, *args: Word) -> Any:
-        words = await self._run(name, step.lane, step.token, step.fence, step.number, *args)
-        return answers.owned(words)
+    async def _step(self, name: str, step: Step, *args: Any) -> Any:
+        answer = await self._run(name, step, *args)
+        match answer[0]:
+            case "fenced" | "stale":
+                raise Fenced(answer[0])
+            case "open":
+                raise StillOpen(int(answer[1]) or None)
+        return answer
 
     # ── granting ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,17 +124,16 @@ class LaneStore:
     ) -> Claimed:
         """Up to `most` lanes (<= 16). `suspects`: how many more may come, how many the engine has. `wakes`:
         wake-up messages taken since the last claim. `in_hand`: calls reserved and not used."""
-        return answers.claimed(await self._run("claim", engine, number, most, *suspects, wakes, in_hand))
+        return _read(Claimed, await self._run("claim", engine, number, most, suspects, wakes, in_hand))
 
-    async def tick(self, engine: str, name: str, leases: Sequence[Lease]) -> Ticked:
+    async def tick(self, engine: str, name: str, held: Iterable[Grant]) -> Ticked:
         """Renew the leases, and move the lanes that are due. `name`: the worker's, for operators."""
-        held = [word for lease in leases for word in (lease.lane, lease.token, lease.fence)]
-        return answers.ticked(await self._run("tick", engine, name, *held))
+        leases = tuple((grant.lane, grant.token, grant.fence) for grant in held)
+        return _read(Ticked, await self._run("tick", engine, name, leases))
 
     async def reserve(self, calls: int, throttled_ms: int = 0) -> Reserved:
         """Calls from the rate budget. `throttled_ms`: Intercom answered 429 and said to wait so long."""
-        _, given, wait_ms = await self._run("reserve", calls, throttled_ms)
-        return Reserved(int(given), int(wait_ms))
+        return _read(Reserved, await self._run("reserve", calls, throttled_ms))
 
     # ── under the lease ───────────────────────────────────────────────────────────────────────────────────
 
@@ -137,7 +141,7 @@ class LaneStore:
         self,
         step: Step,
         *,
-        open_write: str,
+        open_write: str | None,
         journal: Part = KEEP,
         registry: RegistryPart = KEEP,
         contacts: Sequence[str] = (),
@@ -145,13 +149,12 @@ class LaneStore:
     ) -> Checkpointed:
         """Record a write before it is sent. `contacts`: digests of those that it changes and that live at
         another address. `external_id`: digest of a further one to lock."""
-        args = (open_write, _part(journal), *_entry(registry), " ".join(contacts), external_id or "")
-        return answers.checkpointed(await self._step("checkpoint", step, *args))
+        args = (open_write, journal, _entry(registry), " ".join(contacts), external_id)
+        return _read(Checkpointed, await self._step("checkpoint", step, *args))
 
     async def clear(self, step: Step, journal: Part) -> Checkpointed:
         """The open write was answered, or provably not sent; `journal`: what stood before it."""
-        args = ("clear", _part(journal), *_entry(KEEP), "", "")
-        return answers.checkpointed(await self._step("checkpoint", step, *args))
+        return await self.checkpoint(step, open_write=None, journal=journal)
 
     async def settle(
         self,
@@ -165,24 +168,17 @@ class LaneStore:
         timeline: Sequence[str] = (),
         check: Check | Keep | None = KEEP,
         target: TargetEnd | None = None,
-        more: More | None = None,
+        more: int | None = None,
     ) -> Settled:
-        """End the intents, head first, and go on with `more`, or release."""
-        there = (*_entry(target.registry), _part(target.consent)) if target else (*_entry(KEEP), "")
-        words = await self._step(
-            "settle",
-            step,
-            _more(more),
-            *_entry(registry),
-            _part(consent),
-            *_check(check),
-            *there,
-            *_counted((one.id, one.outcome, int(one.brief)) for one in ended),
-            *_counted(_note(one) for one in ext),
-            *_counted((one.contact, one.from_lane, one.home) for one in left),
-            *_counted((event,) for event in timeline),
+        """End the intents, head first, and go on with the next batch, or release. `more`: calls in hand to go
+        on with."""
+        args = (
+            *(more, _entry(registry), consent, check if isinstance(check, Check) else ("", check, 0, False)),
+            *(list(ended), list(ext), list(left)),
+            [(_entry(target.registry), target.consent)] if target else [],
+            list(timeline),
         )
-        return answers.settled(words)
+        return _read(Settled, await self._step("settle", step, *args))
 
     async def bury(
         self,
@@ -196,25 +192,13 @@ class LaneStore:
         consent: Part = KEEP,
         timeline: Sequence[str] = (),
         target_pointer: StoredEntry | None = None,
-        more: More | None = None,
+        more: int | None = None,
     ) -> Settled:
         """The head becomes a dead letter. `answered`: number of the step whose open write was answered.
 
         Raises `StillOpen`."""
-        words = await self._step(
-            "bury",
-            step,
-            _more(more),
-            *_entry(registry),
-            _part(consent),
-            intent_id,
-            error,
-            outcome,
-            "" if answered is None else answered,
-            *_entry(target_pointer or KEEP),
-            *_counted((event,) for event in timeline),
-        )
-        return answers.settled(words)
+        args = (intent_id, error, outcome, answered, _entry(target_pointer or KEEP), list(timeline))
+        return _read(Settled, await self._step("bury", step, more, _entry(registry), consent, *args))
 
     async def postpone(
         self,
@@ -234,33 +218,19 @@ class LaneStore:
     ) -> Postponed:
         """Release and look again. `unknown`: a write's result is. `counted` None: no attempt counts, nor
         earlier ones. `external_id`: digest of a further one that the head needs."""
-        _, due_ms, ready = await self._step(
-            "postpone",
-            step,
-            delay_ms,
-            state,
-            int(unknown),
-            "none" if counted is None else int(counted),
-            _part(error),
-            _part(journal),
-            *_entry(registry),
-            _part(consent),
-            int(yields),
-            external_id or "",
-            *_counted((event,) for event in timeline),
-        )
-        return Postponed(int(due_ms), bool(int(ready)))
+        how = (delay_ms, state, unknown, counted, yields, external_id)
+        stored = (error, journal, _entry(registry), consent, list(timeline))
+        _, *words = await self._step("postpone", step, *how, *stored)
+        return _read(Postponed, words)
 
     async def scrub(
         self, steps: Callable[[], Step], outcome: str, ext: Sequence[str], contacts: Sequence[str]
     ) -> None:
         """Forget the person, in chunks; `steps` makes the next step of this lease. Repeating it finds
         nothing."""
-        digests = (*_counted((one,) for one in ext), *_counted((one,) for one in contacts))
-        left = True
-        while left:
-            _, more, _ = await self._step("scrub", steps(), outcome, *digests)
-            left = more == "1"
+        more = "1"
+        while more == "1":
+            _, more = await self._step("scrub", steps(), outcome, list(ext), list(contacts))
 
     async def lanes_knowing(self, contact: str) -> tuple[str, ...]:
         """The lanes that know this contact, which lives at another address."""
@@ -274,29 +244,27 @@ class LaneStore:
 
     async def revise(self, lane: str, old: str, new: str | None) -> bool:
         """Store a registry entry without a lease, if the old one still stands."""
-        [word] = await self._run("revise", lane, old, new or "")
-        return bool(word == "ok")
+        return "ok" in await self._run("revise", lane, old, new)
 
     # ── producers and operators ───────────────────────────────────────────────────────────────────────────
 
     async def withdraw(self, intent_id: str, outcome: str) -> WithdrawWord:
         """Take back an intent that no worker has held."""
         lives = (self.settings.status_ttl_ms, self.settings.dedupe_ttl_ms)
-        [word] = await self._run("withdraw", intent_id, outcome, *lives)
-        return answers.withdrawn(word)
+        word: WithdrawWord = (await self._run("withdraw", intent_id, outcome, *lives))[0]
+        return word
 
     async def replay(
         self, intent_id: str, burials: int, *, whole: bool, timeline: str | None = None
     ) -> Replayed:
         """A dead letter goes to the tail of its lane. `burials`: the number of its burial, as it was seen."""
-        return answers.replayed(await self._run("replay", intent_id, burials, int(whole), timeline or ""))
+        return _read(Replayed, await self._run("replay", intent_id, burials, whole, timeline))
 
     async def discard(
         self, intent_id: str, burials: int, outcome: str, *, timeline: str | None = None
     ) -> bool:
         """Give a dead letter up; False if it is none (any more)."""
-        [word] = await self._run("discard", intent_id, burials, outcome, timeline or "")
-        return bool(word == "ok")
+        return "ok" in await self._run("discard", intent_id, burials, outcome, timeline)
 
     # ── breaker ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -313,54 +281,56 @@ class LaneStore:
     ) -> BreakerView:
         """Tell a breaker. `bulk`: that of bulk intents (words rejected, written, resume); `lane` of
         `rejected`: a digest of what was said. `now` (with resume): end the hold, too."""
-        args = (_breaker(bulk), word, lane, sort, problem, int(probe), int(now))
-        return answers.breaker(await self._run("breaker", *args))
+        args = (_breaker(bulk), word, lane, sort, problem, probe, now)
+        return _read(BreakerView, await self._run("breaker", *args))
 
     async def breaker_view(self, bulk: bool = False) -> BreakerView:
-        """How a breaker stands."""
-        key = self._keys.key(_breaker(bulk))
-        return answers.breaker_view(
-            await self._client.read("HMGET", key, "state", "since", "next", "problem", "sort", "streak")
-        )
+        """How a breaker stands; read without a script, so also while Redis refuses writes."""
+        names = ("state", "since", "next", "problem", "sort", "streak")
+        known = await self._client.read("HMGET", self._keys.key(_breaker(bulk)), *names)
+        state, since_ms, next_ms, problem, sort, streak = known
+        stands: BreakerState = state or ("streak" if streak else "closed")
+        return BreakerView(stands, int(since_ms or 0), int(next_ms or 0), problem or "", sort or "reads")
 
 
 def _breaker(bulk: bool) -> str:
     return "breaker:bulk" if bulk else "breaker"
 
 
-def _part(part: Part) -> str:
-    if isinstance(part, Keep):
-        return "keep"
-    return "clear" if part is None else part
-
-
-def _entry(entry: RegistryPart) -> tuple[str, str, str]:
+def _entry(entry: RegistryPart) -> tuple[Part, str, str]:
     if isinstance(entry, StoredEntry):
         return entry.text, " ".join(entry.about), " ".join(entry.elsewhere)
-    return _part(entry), "", ""
+    return entry, "", ""
 
 
-def _check(check: Check | Keep | None) -> tuple[Word, ...]:
-    if isinstance(check, Check):
-        return check.payload, check.id, check.delay_ms, int(check.only_in_new_epoch)
-    return _part(check), "", 0, 0
+def _words(args: Iterable[Any]) -> Iterator[Word]:
+    """As a script gets them: nothing is an empty word, a list or mapping begins with its length."""
+    for arg in args:
+        match arg:
+            case str():
+                yield arg
+            case None:
+                yield ""
+            case bool():
+                yield int(arg)
+            case tuple():
+                yield from _words(arg)
+            case list():
+                yield len(arg)
+                yield from _words(arg)
+            case Mapping():
+                yield len(arg)
+                yield from _words(arg.items())
+            case _:
+                yield arg
 
 
-def _note(note: ExtNote) -> tuple[Word, ...]:
-    versions = (word for pair in note.versions.items() for word in pair)
-    return note.digest, _part(note.pointer), len(note.versions), *versions
+def _read(kind: type[A], words: Sequence[Any]) -> A:
+    return msgspec.convert(words, kind, strict=False, dec_hook=_by_name)
 
 
-def _more(more: More | None) -> Word:
-    return "" if more is None else more.in_hand
-
-
-def _counted(groups: Iterable[tuple[Word, ...]]) -> Iterator[Word]:
-    """How many groups there are, and their words."""
-    found = list(groups)
-    yield len(found)
-    for group in found:
-        yield from group
+def _by_name(kind: Callable[..., Any], words: Sequence[Any]) -> Any:
+    return kind(zip(words[::2], words[1::2], strict=True))
 
 
 @cache

@@ -6,14 +6,17 @@ never read. Times are milliseconds of Redis' clock unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, Literal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
+V = TypeVar("V")
 DAY_MS: Final = 86_400_000
 
 
-class Keep(Enum):
+class Keep(StrEnum):
     """The type of `KEEP`."""
 
     KEEP = "keep"
@@ -28,11 +31,8 @@ Part = str | None | Keep
 PostponedState = Literal["retrying", "reconciling", "parked"]
 BreakerState = Literal["closed", "streak", "half", "open", "paused"]
 """streak: closed, but failures are being counted, so that an answered call must be told."""
-ClaimWord = Literal["ok", "again", "stale", "open", "hold", "half"]
-CheckpointWord = Literal["ok", "ext_busy", "ext_lost"]
-ReplayWord = Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
-WithdrawWord = Literal["ok", "busy", "gone"]
 BreakerWord = Literal["ok", "failed", "refused", "pause", "resume", "rejected", "written"]
+WithdrawWord = Literal["ok", "busy", "gone"]
 
 
 class LaneError(Exception):
@@ -57,22 +57,6 @@ class NoWorkspace(LaneError):
 
 class Rekeyed(LaneError):
     """The workspace has another secret than the caller used. Nothing was done; read the secret again."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """A registry entry as the lane keeps it."""
-
-    text: str
-    """JSON."""
-    about: tuple[str, ...] = ()
-    """Digests of all contacts in it: the next grant tells what others did to them."""
-    elsewhere: tuple[str, ...] = ()
-    """Those of them that live at another address: an erasure of them must find this lane (`at:<lane>`)."""
-
-
-RegistryPart = StoredEntry | None | Keep
-"""What to store of the registry: an entry, None to clear, KEEP to leave it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +103,91 @@ class LaneSettings:
     bulk_pause_ms: int = 15_000
 
 
-@dataclass(frozen=True, slots=True)
-class GrantedIntent:
+# ── what goes in: tuples of the words that a script takes ─────────────────────────────────────────────────
+
+
+class Step(NamedTuple):
+    """One call under a lease. Its number is made once, and kept across resends."""
+
+    lane: str
+    token: str
+    fence: int
+    number: int
+
+
+class StoredEntry(NamedTuple):
+    """A registry entry as the lane keeps it."""
+
+    text: str
+    """JSON."""
+    about: tuple[str, ...] = ()
+    """Digests of all contacts in it: the next grant tells what others did to them."""
+    elsewhere: tuple[str, ...] = ()
+    """Those of them that live at another address: an erasure of them must find this lane (`at:<lane>`)."""
+
+
+RegistryPart = StoredEntry | None | Keep
+"""What to store of the registry: an entry, None to clear, KEEP to leave it alone."""
+
+
+class Ended(NamedTuple):
+    """How one intent ended."""
+
+    id: str
+    outcome: str
+    brief: bool = False
+    """A bulk intent that changed nothing: its record lives for `unchanged_ttl_ms` only."""
+
+
+class Check(NamedTuple):
+    """A settle check that the lane owes from now on."""
+
+    id: str
+    """Intent id that it will have."""
+    payload: str
+    delay_ms: int
+    only_in_new_epoch: bool = False
+    """A guarded create: owed only in the first settle window of an epoch."""
+
+
+class Left(NamedTuple):
+    """A contact that moved away from a lane: what that lane knows of it is no longer true."""
+
+    contact: str
+    """Digest."""
+    from_lane: str
+    home: str
+    """The lane where it lives now."""
+
+
+class TargetEnd(NamedTuple):
+    """What the lane of the new address is to know after a change of address."""
+
+    registry: RegistryPart
+    consent: Part
+
+
+class ExtNote(NamedTuple):
+    """What is remembered with an external id when the wish holds."""
+
+    digest: str
+    pointer: Part
+    versions: Mapping[str, str]
+    """As in `Lock`."""
+
+
+# ── what comes out: the words that a script answers, in their order ───────────────────────────────────────
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """Base of what is read from the words of an answer; the order of fields is that of the words."""
+
+
+class ByName(dict[str, V]):
+    """Read from {name, value, name, value, …}."""
+
+
+class GrantedIntent(Answer, frozen=True):
     """An intent that the holder may work on."""
 
     id: str
@@ -139,30 +206,27 @@ class GrantedIntent:
     bulk: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Answer, frozen=True):
     """An external id that the head names, locked by this grant."""
 
     digest: str
     pointer: str | None
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: ByName[str]
     """Source ("" for none) → `number intent ms`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Answer, frozen=True):
     """Of a change of address: what the lane of the new address knows."""
 
     lane: str
+    usable: bool
     registry: str | None
     consent: str | None
-    usable: bool
-    outdated: Mapping[str, int] = field(default_factory=dict)
-    moved: Mapping[str, int] = field(default_factory=dict)
+    outdated: ByName[int]
+    moved: ByName[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Answer, frozen=True):
     """The lane is yours until the lease ends, counted from before the first send of what gave it."""
 
     lane: str
@@ -175,30 +239,29 @@ class Grant:
     """The last holder settled cleanly: the registry's facts may be used to skip a write."""
     error: str | None = None
     """The head's last error."""
-    registry: str | None = None
-    consent: str | None = None
     journal: str | None = None
     open_write: str | None = None
     """A write of an earlier holder whose end is not known; it can no longer commit."""
     commit_until_ms: int | None = None
     locks: tuple[Lock, ...] = ()
-    outdated: Mapping[str, int] = field(default_factory=dict)
+    target: Target | None = None
+    registry: str | None = None
+    consent: str | None = None
+    outdated: ByName[int] = msgspec.field(default_factory=ByName)
     """Contact digest → ms: facts from before are not true any more (another lane wrote, or it moved)."""
-    moved: Mapping[str, int] = field(default_factory=dict)
+    moved: ByName[int] = msgspec.field(default_factory=ByName)
     """Contact digest → ms when it moved to another lane than this one (`home`): its pointer is to be read
     first."""
-    target: Target | None = None
 
     @property
     def head(self) -> GrantedIntent:
         return self.intents[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Answer, frozen=True):
     """The answer of a claim."""
 
-    word: ClaimWord
+    word: Literal["ok", "again", "stale", "open", "hold", "half"]
     grants: tuple[Grant, ...] = ()
     more: bool = False
     """More lanes are ready: claim again."""
@@ -211,20 +274,9 @@ class Claimed:
     breaker: BreakerState = "closed"
     bulk: BreakerState = "closed"
     """The breaker of bulk intents."""
-    now_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What a tick renews."""
-
-    lane: str
-    token: str
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Answer, frozen=True):
     """The answer of a tick."""
 
     lost: frozenset[tuple[str, int]]
@@ -239,93 +291,21 @@ class Ticked:
     """More lanes are due than one tick moves: tick again in 20 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(Answer, frozen=True):
     """Calls taken from the bucket, and when more can be had (ms; 0 if all were given)."""
 
     calls: int
     wait_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call under a lease. Its number is made once, and kept across resends."""
-
-    lane: str
-    token: str
-    fence: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpointed:
+class Checkpointed(Answer, frozen=True):
     """The answer of a checkpoint."""
 
-    word: CheckpointWord
-    now_ms: int
+    word: Literal["ok", "ext_busy", "ext_lost"]
     commit_until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one intent ended."""
-
-    id: str
-    outcome: str
-    brief: bool = False
-    """A bulk intent that changed nothing: its record lives for `unchanged_ttl_ms` only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A settle check that the lane owes from now on."""
-
-    id: str
-    """Intent id that it will have."""
-    payload: str
-    delay_ms: int
-    only_in_new_epoch: bool = False
-    """A guarded create: owed only in the first settle window of an epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """A contact that moved away from a lane: what that lane knows of it is no longer true."""
-
-    contact: str
-    """Digest."""
-    from_lane: str
-    home: str
-    """The lane where it lives now."""
-
-
-@dataclass(frozen=True, slots=True)
-class TargetEnd:
-    """What the lane of the new address is to know after a change of address."""
-
-    registry: RegistryPart
-    consent: Part
-
-
-@dataclass(frozen=True, slots=True)
-class ExtNote:
-    """What is remembered with an external id when the wish holds."""
-
-    digest: str
-    pointer: Part = KEEP
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class More:
-    """Go on with the next batch under the same lease."""
-
-    in_hand: int
-    """Calls in hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Answer, frozen=True):
     """The answer of settle and bury."""
 
     word: Literal["more", "left"]
@@ -336,16 +316,14 @@ class Settled:
     """Lanes are ready now: worth a claim."""
 
 
-@dataclass(frozen=True, slots=True)
-class Postponed:
+class Postponed(Answer, frozen=True):
     """The answer of postpone."""
 
     due_ms: int
     ready: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerView:
+class BreakerView(Answer, frozen=True):
     """How the line stands."""
 
     state: BreakerState
@@ -358,9 +336,8 @@ class BreakerView:
     """This call changed the state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Answer, frozen=True):
     """The answer of replay."""
 
-    word: ReplayWord
+    word: Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
     wake: bool = False

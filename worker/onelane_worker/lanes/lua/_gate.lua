@@ -5,6 +5,11 @@ local LEVEL = 0.02  -- of the calls that Intercom allows in ten seconds: how man
 local REFILL = 0.93  -- … and how many flow into it in ten seconds
 local BUCKET_TTL_MS = 60000
 
+local function add(list, name, value)
+  list[#list + 1] = name
+  list[#list + 1] = value
+end
+
 local epoch_ms, hold_until  -- since when this server is on record; 0: nothing can have been lost
 
 -- Another server than the one on record, or none, begins an epoch.

@@ -87,10 +87,10 @@ local function marks_of(lane, about)
     local c = redis.call('HMGET', key('contact', contact), 'writer', 'wrote', 'others', 'home', 'moved')
     local at = tonumber((c[1] == lane and c[3] or c[1] ~= lane and c[2]) or '0')
     if c[5] and c[4] ~= lane then
-      moved[#moved + 1], moved[#moved + 2] = contact, c[5]
+      add(moved, contact, tonumber(c[5]))
       at = math.max(at, tonumber(c[5]))
     end
-    if at > 0 then outdated[#outdated + 1], outdated[#outdated + 2] = contact, text(at) end
+    if at > 0 then add(outdated, contact, at) end
   end
   return outdated, moved
 end
@@ -100,43 +100,36 @@ local function lock_told(ext)
   for i = 1, #fields, 2 do
     x[fields[i]] = fields[i + 1]
     local source = string.match(fields[i], '^v:(.*)$')
-    if source then versions[#versions + 1], versions[#versions + 2] = source, fields[i + 1] end
+    if source then add(versions, source, fields[i + 1]) end
   end
   local fresh = tonumber(x.pointer_until or '0') > now
-  return { ext, fresh and x.pointer or '', versions }
+  return { ext, fresh and x.pointer or false, versions }
+end
+
+-- What a lane knows: registry, consent, and what others did to its contacts.
+local function knowledge(lane, about)
+  return redis.call('GET', key('registry', lane)), redis.call('GET', key('consent', lane)), marks_of(lane, about)
 end
 
 local function target_told(lane)
-  if not lane then return {} end
   local l = fields(key('lane', lane), 'about', 'dirty')
-  local outdated, moved = marks_of(lane, l.about)
-  return {
-    lane, redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '',
-    l.dirty and '0' or '1', outdated, moved,
-  }
+  return { lane, l.dirty and 0 or 1, knowledge(lane, l.about) }
 end
 
--- {lane, token, fence, now, usable, open write, commit, journal, registry, consent, the head's error,
---  {id, payload, at, attempts, kills, again, whole, burials, bulk, …}, {{external id, pointer, {source, version, …}}, …},
---  {contact, ms of what outdated it, …}, {contact, ms when it moved away, …}, of a change
---  {lane, registry, consent, usable, outdated, moved}}; '' is nothing
+-- The words of `Grant` in types.py, in its order; false is nothing.
 local function grant(lane)
   local l = fields(key('lane', lane), 'token', 'fence', 'usable', 'open', 'commit', 'journal', 'batch', 'exts', 'about')
-  local intents, error, target = {}, '', nil
+  local intents, locks, error, target = {}, {}, false, false
   for n, id in ipairs(redis.call('LRANGE', key('queue', lane), 0, tonumber(l.batch) - 1)) do
     local i = redis.call('HMGET', key('intent', id), 'payload', 'at', 'attempts', 'kills', 'again', 'whole', 'burials',
       'bulk', 'error', 'target')
-    if n == 1 then error, target = i[9] or '', i[10] end
-    for _, word in ipairs({ id, i[1], i[2], i[3] or '0', i[4] or '0', i[5] or '', i[6] or '0', i[7] or '0', i[8] or '0' })
-    do intents[#intents + 1] = word end
+    intents[n] = { id, i[1], i[2], i[3] or 0, i[4] or 0, i[5], i[6] or 0, i[7] or 0, i[8] or 0 }
+    if n == 1 then error, target = i[9], i[10] end
   end
-  local locks = {}
   for n, ext in ipairs(words_of(l.exts)) do locks[n] = lock_told(ext) end
-  local outdated, moved = marks_of(lane, l.about)
   return {
-    lane, l.token, l.fence, text(now), l.usable or '0', l.open or '', l.commit or '', l.journal or '',
-    redis.call('GET', key('registry', lane)) or '', redis.call('GET', key('consent', lane)) or '', error,
-    intents, locks, outdated, moved, target_told(target),
+    lane, l.token, l.fence, text(now), intents, l.usable or 0, error, l.journal, l.open, l.commit, locks,
+    target and target_told(target), knowledge(lane, l.about),
   }
 end
 
@@ -177,15 +170,19 @@ local function begin_check(lane)
   return check[1]
 end
 
--- What the head has to wait for: {newer}, {ext, digest, when its lock ends}, {lane, name}; nil: nothing.
+-- What parks the lane until the head can be served; nil: it can.
 local function obstacle(lane, head)
-  if tonumber(head.schema or '1') > settings.schema then return { 'newer' } end
+  if tonumber(head.schema or '1') > settings.schema then
+    return function() park(lane, now + settings.newer_ms) end
+  end
   for _, ext in ipairs(exts_of(head)) do
     local ends = held_until(ext, lane)
-    if ends then return { 'ext', ext, ends } end
+    if ends then return function() wait_for_ext(lane, ext, ends) end end
   end
   local target = head.target
-  if target and redis.call('LINDEX', key('queue', target), 0) ~= '~' .. head.id then return { 'lane', target } end
+  if target and redis.call('LINDEX', key('queue', target), 0) ~= '~' .. head.id then
+    return function() wait_for_lane(lane, target) end
+  end
 end
 
 -- The lane is not granted: whoever waited behind it for one of these external ids may go on.
@@ -193,16 +190,6 @@ local function step_aside(lane, exts)
   release(lane)
   give_back(lane, '')
   for _, ext in ipairs(exts) do wake_waiter(ext) end
-end
-
-local function wait_for(lane, what)
-  if what[1] == 'newer' then
-    park(lane, now + settings.newer_ms)
-  elseif what[1] == 'ext' then
-    wait_for_ext(lane, what[2], what[3])
-  else
-    wait_for_lane(lane, what[2])
-  end
 end
 
 local function take_locks(lane, exts)
@@ -219,12 +206,11 @@ local function begin_batch(lane, l, head, token)
   local batch, ends = batch_size(lane, head, waiting), text(now + settings.lease_ms)
   local stored = { 'dirty', '1', 'batch', text(batch), 'seen', text(waiting), 'until', ends,
     'served', text(math.max(tonumber(l.served or '0'), batch)) }
-  local function store(name, value) stored[#stored + 1], stored[#stored + 2] = name, value end
   if token then
-    store('token', token)
-    store('fence', text(math.max(tonumber(l.fence or '0') + 1, now_us)))
+    add(stored, 'token', token)
+    add(stored, 'fence', text(math.max(tonumber(l.fence or '0') + 1, now_us)))
   end
-  if token or l.dirty then store('usable', l.dirty and '0' or '1') end
+  if token or l.dirty then add(stored, 'usable', l.dirty and '0' or '1') end
   take_locks(lane, exts_of(head))
   redis.call('HSET', hash, unpack(stored))
   redis.call('ZADD', DUE, ends, lane)
@@ -250,10 +236,10 @@ local function offer(lane, token)
   end
   local head = fields(key('intent', id), 'schema', 'kills', 'target', 'ext', 'ext2', 'attempts', 'next')
   head.id = id
-  local what = obstacle(lane, head)
-  if what then
+  local wait = obstacle(lane, head)
+  if wait then
     step_aside(lane, exts_of(head))
-    wait_for(lane, what)
+    wait()
     return false
   end
   begin_batch(lane, l, head, token)

@@ -2,6 +2,7 @@
 -- the worker.
 --
 -- ARGV[2] lane   ARGV[3] token   ARGV[4] fence   ARGV[5] number of the step
+-- Answers of every step before its own: {fenced}: the lane is not the caller's | {stale}: a later step was done
 
 local function owns(lane)
   local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
@@ -12,12 +13,10 @@ local function any_ready() return redis.call('EXISTS', READY.interactive, READY.
 
 -- The answer of a step, from the words that are remembered of it. A grant is told to the owner only.
 local function told(words)
-  if words[1] == 'more' then
-    if not owns(ARGV[2]) then return { 'left', 0, any_ready() } end
-    return { 'more', tonumber(words[2]), any_ready(), grant(ARGV[2]) }
-  end
-  if words[1] == 'left' then return { 'left', 0, any_ready() } end
-  if words[1] == 'ok' then words[#words + 1] = any_ready() end
+  local word = words[1]
+  if word == 'more' and owns(ARGV[2]) then return { 'more', grant(ARGV[2]), tonumber(words[2]), any_ready() } end
+  if word == 'more' or word == 'left' then return { 'left', false, 0, any_ready() } end
+  if word == 'due' then words[3] = any_ready() end
   return words
 end
 
@@ -65,10 +64,12 @@ local function go_on(lane, in_hand)
   return 'left'
 end
 
--- ── what a step stores; a part is `keep`, `clear` or JSON ──
+local function take_list() return take_words(tonumber(take())) end
+
+-- ── what a step stores; a part is `keep`, JSON, or '' that clears ──
 
 local function put_field(hash, name, part)
-  if part == 'clear' then
+  if part == '' then
     redis.call('HDEL', hash, name)
   elseif part ~= 'keep' then
     redis.call('HSET', hash, name, part)
@@ -76,7 +77,7 @@ local function put_field(hash, name, part)
 end
 
 local function put_key(name, part, ttl_ms)
-  if part == 'clear' then
+  if part == '' then
     redis.call('DEL', name)
   elseif part ~= 'keep' then
     redis.call('SET', name, part, 'PX', text(ttl_ms))
@@ -93,11 +94,14 @@ end
 local function put_registry(lane, part, about, elsewhere)
   if part == 'keep' then return end
   put_key(key('registry', lane), part, settings.registry_ttl_ms)
-  put_field(key('lane', lane), 'about', about == '' and 'clear' or about)
+  put_field(key('lane', lane), 'about', about)
   for _, contact in ipairs(words_of(elsewhere)) do note_known(lane, contact) end
 end
 
-local function put_consent(lane, part) put_key(key('consent', lane), part, settings.consent_ttl_ms) end
+local function put_belief(lane, registry, about, elsewhere, consent)
+  put_registry(lane, registry, about, elsewhere)
+  put_key(key('consent', lane), consent, settings.consent_ttl_ms)
+end
 
 local function put_timeline(lane, events)
   if #events == 0 then return end

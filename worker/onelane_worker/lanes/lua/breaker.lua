@@ -1,8 +1,5 @@
 -- breaker: what a call said of everybody's calls, or what an operator wants.
 --
--- Input    2 breaker | breaker:bulk   3 word   4 lane; of `rejected`: digest of what was said   5 sort of the call: reads |
---          writes | subscriptions   6 problem JSON, or an operator's reason   7 it was the probe 1 | 0
---          8 with resume: end the hold of the epoch, too 1 | 0
 -- Answers  {closed | streak | half | open | paused, since (ms), next (ms), problem, sort, this call changed it 1 | 0}
 --
 -- Law      `refused` (a dead token, a missing permission) opens it; `failed` does after several failures in a row on
@@ -16,8 +13,9 @@ local STREAK_MS = 60000
 local EQUAL = 4  -- what an equal rejection counts
 local WIDTH = { reads = 3, writes = 2, subscriptions = 1 }
 
-local record = prefix .. ARGV[2]
-local word, lane, sort, problem, is_probe = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
+-- lane: of `rejected`, a digest of what was said
+local name, word, lane, sort, problem, probe, ends_hold = unpack(ARGV, 2, 8)
+local record = prefix .. name
 local b = redis.call('HMGET', record, 'state', 'streak', 'sort', 'pause', 'lanes', 'said')
 local state, streak, failing, pause_ms = b[1], tonumber(b[2] or '0'), b[3] or 'reads', tonumber(b[4] or '0')
 
@@ -60,13 +58,13 @@ function words.pause()
 end
 
 function words.resume()
-  if ARGV[8] == '1' then redis.call('HSET', prefix .. 'epoch', 'resumed', '1') end
+  if ends_hold == '1' then redis.call('HSET', prefix .. 'epoch', 'resumed', '1') end
   return close()
 end
 
 function words.ok()
   if state == 'open' then
-    if not is_probe then return reply(false) end
+    if probe ~= '1' then return reply(false) end
     set('state', 'half')
     return reply(true)
   end

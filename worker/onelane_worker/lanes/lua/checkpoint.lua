@@ -1,19 +1,17 @@
--- checkpoint: a write is recorded before it is sent; or (clear) it was answered, or provably not sent.
+-- checkpoint: a write is recorded before it is sent; without an open write: it was answered, or provably not sent.
 --
--- Input    2 lane   3 token   4 fence   5 step   6 open write JSON, or clear   7 journal   8 registry   9 its contacts
---          10 those of them that live elsewhere   11 contacts that the write is to change and that live elsewhere
---          12 a further external id that has to be locked, or ''           (7, 8: keep | clear | JSON)
--- Answers  {ok, now, ms when the write can no longer commit or 0, any lane ready} | {ext_busy} | {ext_lost} | {fenced} |
---          {stale}
+-- Answers  {ok, ms when the write can no longer commit} | {ok}: none is open | {ext_busy} | {ext_lost}
 --
 -- Law      Owner only. Every lock of the grant must still name this lane, else nothing is stored. The record, the
 --          journal, the lease, and how long the locks stand come at once.
 
+local open_write, journal, registry, about, elsewhere = unpack(ARGV, 6, 10)
+-- Contacts that the write changes and that live at another address; an external id that has to be locked, too.
+local written_elsewhere, further = ARGV[11], ARGV[12]
 local done = answered()
 if done then return done end
 
-local lane, open_write, further = ARGV[2], ARGV[6], ARGV[12]
-local hash = key('lane', lane)
+local lane, hash = ARGV[2], key('lane', ARGV[2])
 local exts = words_of(redis.call('HGET', hash, 'exts'))
 local commit = text(now + settings.commit_ms)
 
@@ -27,14 +25,14 @@ local function note_write(contact)
   note_known(lane, contact)
 end
 
-if open_write == 'clear' then
+if open_write == '' then
   for _, ext in ipairs(exts) do
     if redis.call('HGET', key('ext', ext), 'lane') == lane then redis.call('HDEL', key('ext', ext), 'until') end
   end
   redis.call('HDEL', hash, 'open', 'openby', 'commit')
-  put_field(hash, 'journal', ARGV[7])
+  put_field(hash, 'journal', journal)
   lease(lane)
-  return answer('ok', text(now), '0')
+  return answer('ok')
 end
 
 local is_new = further ~= '' and not string.find(table.concat(exts, ' '), further, 1, true)
@@ -51,9 +49,9 @@ for _, ext in ipairs(exts) do
   redis.call('HSET', key('ext', ext), 'until', commit)
   live(key('ext', ext), KEPT_EXT_MS)
 end
-for _, contact in ipairs(words_of(ARGV[11])) do note_write(contact) end
+for _, contact in ipairs(words_of(written_elsewhere)) do note_write(contact) end
 redis.call('HSET', hash, 'open', open_write, 'openby', ARGV[4] .. ':' .. ARGV[5], 'commit', commit)
-put_field(hash, 'journal', ARGV[7])
-put_registry(lane, ARGV[8], ARGV[9], ARGV[10])
+put_field(hash, 'journal', journal)
+put_registry(lane, registry, about, elsewhere)
 lease(lane)
-return answer('ok', text(now), commit)
+return answer('ok', commit)

@@ -1,9 +1,7 @@
 -- claim: an engine takes up to n lanes, and the calls that it needs to begin with them.
 --
--- Input    2 engine   3 number of the claim   4 most lanes   5 suspects that may come   6 suspects that the engine has
---          7 wake-ups taken   8 calls in hand
--- Answers  {word, now, calls reserved, ms until the bucket lets more be claimed, epoch since (ms), breaker, bulk breaker,
---          more 1 | 0, {grants}}; word: ok | again | stale | open (breaker, or an operator's pause) | hold | half
+-- Answers  {word, {grants}, more 1 | 0, calls reserved, ms until the bucket lets more be claimed, epoch since (ms) |
+--          false, breaker, bulk breaker}; word: ok | again | stale | open (breaker or operator's pause) | hold | half
 --
 -- Law      A claim with an older number does nothing; one with the last number is told what it was granted then, as far
 --          as that is still its own, and never anything new. Nothing is granted while the breaker is open or paused, nor
@@ -16,15 +14,16 @@ local BULK_TURN = 8
 local ENGINE_TTL_MS = 600000
 
 local engine, number, most = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local room, has, in_hand = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
+local room, has = tonumber(ARGV[5]), tonumber(ARGV[6])  -- suspects that may come, and that the engine has
+local wakes, in_hand = tonumber(ARGV[7]), tonumber(ARGV[8])
 local token, record = engine .. ':' .. ARGV[3], key('engine', engine)
 
 look_at_server()
 local line, bulk = breaker_state('breaker'), bulk_state()
 
 local function reply(word, grants, calls, wait_ms, more)
-  local wait = text(math.ceil(wait_ms or 0))
-  return { word, text(now), text(calls or 0), wait, text(epoch_ms), line, bulk, more and 1 or 0, grants or {} }
+  local since = epoch_ms > 0 and text(epoch_ms)
+  return { word, grants or {}, more and 1 or 0, calls or 0, math.ceil(wait_ms or 0), since, line, bulk }
 end
 
 local known = redis.call('HMGET', record, 'number', 'grants')
@@ -41,9 +40,9 @@ end
 redis.call('HSET', record, 'number', ARGV[3])
 redis.call('HDEL', record, 'grants')
 live(record, ENGINE_TTL_MS)
-if tonumber(ARGV[7]) > 0 then
+if wakes > 0 then
   local tokens = tonumber(redis.call('HGET', COUNTERS, 'tokens') or '0')
-  redis.call('HSET', COUNTERS, 'tokens', text(math.max(0, tokens - tonumber(ARGV[7]))))
+  redis.call('HSET', COUNTERS, 'tokens', text(math.max(0, tokens - wakes)))
 end
 
 if stands_still(line) then return reply(in_hold() and 'hold' or 'open') end

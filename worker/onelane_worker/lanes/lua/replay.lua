@@ -1,14 +1,12 @@
 -- replay: a dead letter goes to the tail of its lane once more, under its own id.
 --
--- Input    2 intent id   3 number of the burial that the operator saw   4 nothing is to be left out of it 1 | 0
---          5 event of the timeline, or ''
 -- Answers  {accepted, send a wake-up 1 | 0} | {gone} | {lane_full} | {queue_full} | {erasing}
 --
 -- Law      The letter leaves the dead and stands in its lane at once, of a change with a new marker. Repeated, the call
 --          changes nothing. When it was first accepted stays on record; its attempts and kills begin anew. Not while an
 --          erasure waits in its lane: the letter is older, and would make the person anew.
 
-local id, burial = ARGV[2], ARGV[3]
+local id, burial, whole, event = unpack(ARGV, 2, 5)  -- burial: the number that the operator saw
 local record = key('intent', id)
 local i = redis.call('HMGET', record, 'state', 'lane', 'burials', 'replayed', 'target', 'dedupe')
 local lane = i[2]
@@ -22,8 +20,8 @@ redis.call('ZREM', DEAD, id)
 redis.call('SREM', key('letters', lane), id)
 redis.call('HDEL', record, 'state', 'outcome', 'ended', 'error', 'attempts', 'kills', 'next', 'whole')
 redis.call('HSET', record, 'again', text(now), 'replayed', burial)
-if ARGV[4] == '1' then redis.call('HSET', record, 'whole', '1') end
+if whole == '1' then redis.call('HSET', record, 'whole', '1') end
 local dedupe = own_dedupe(id, i[6])
 if dedupe then redis.call('PERSIST', dedupe) end
-if ARGV[5] ~= '' then put_timeline(lane, { ARGV[5] }) end
+if event ~= '' then put_timeline(lane, { event }) end
 return { 'accepted', wake(come(lane, id), settings.wake_max) }

@@ -1,11 +1,10 @@
 -- reserve: calls from the rate budget of the workspace.
 --
--- Input    2 calls wanted   3 Intercom answered 429 and said how long to wait (ms), else 0
--- Answers  {ok, calls reserved, ms until more can be had; 0: all were given}
+-- Answers  {calls reserved, ms until more can be had; 0: all were given}
 --
 -- Law      The bucket refills evenly. After a 429 nothing is given before its wait is over.
 
-local wanted, throttled_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local wanted, throttled_ms = tonumber(ARGV[2]), tonumber(ARGV[3])  -- the wait that a 429 asked for, else 0
 load_bucket()
 if throttled_ms > 0 then
   bucket.level = 0
@@ -15,4 +14,4 @@ end
 local given = math.min(wanted, calls_left())
 bucket.level = bucket.level - given
 store_bucket()
-return { 'ok', given, given == wanted and 0 or math.ceil(wait_for_calls(1)) }
+return { given, given == wanted and 0 or math.ceil(wait_for_calls(1)) }

@@ -1,8 +1,6 @@
 -- scrub: an erasure forgets what the lane still holds of the person.
 --
--- Input    2 lane   3 token   4 fence   5 step   6 outcome JSON for dead letters
---          then a count and as many digests of external ids; then a count and as many of contacts
--- Answers  {ok, dead letters are left 1 | 0, any lane ready} | {fenced} | {stale}
+-- Answers  {ok, dead letters are left 1 | 0}
 --
 -- Law      Owner only. A dead letter ends, with the outcome that says why. Of the intents that the timeline names, who
 --          their contact was goes; how they ended stays until the record is forgotten. The timeline goes, and what is
@@ -11,11 +9,9 @@
 
 local MOST = 500
 
+local lane, letters_outcome = ARGV[2], ARGV[6]
 local done = answered()
 if done then return done end
-
-local lane = ARGV[2]
-taken = 6
 
 -- Only words of our own are kept.
 local function without_contact(outcome)
@@ -36,7 +32,7 @@ end
 local function end_letter(id)
   local record = key('intent', id)
   forget_dedupe(id, redis.call('HGET', record, 'dedupe'))
-  redis.call('HSET', record, 'state', 'done', 'outcome', ARGV[6])
+  redis.call('HSET', record, 'state', 'done', 'outcome', letters_outcome)
   forget_payload(id, text(settings.status_ttl_ms))
   redis.call('ZREM', DEAD, id)
   redis.call('SREM', key('letters', lane), id)
@@ -61,8 +57,9 @@ local function mark_gone(contact)
   live(key('contact', contact), settings.registry_ttl_ms + settings.commit_ms)
 end
 
-for _ = 1, tonumber(take()) do forget_ext(take()) end
-for _ = 1, tonumber(take()) do mark_gone(take()) end
+taken = 6
+for _, ext in ipairs(take_list()) do forget_ext(ext) end
+for _, contact in ipairs(take_list()) do mark_gone(contact) end
 local letters = redis.call('SMEMBERS', key('letters', lane))
 for n = 1, math.min(#letters, MOST) do end_letter(letters[n]) end
 for _, event in ipairs(redis.call('LRANGE', key('timeline', lane), 0, -1)) do

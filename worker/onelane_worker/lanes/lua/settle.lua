@@ -1,32 +1,24 @@
 -- settle: intents at the head have ended; the lane goes on with the next batch, or is released.
 --
--- Input    2 lane   3 token   4 fence   5 step   6 calls in hand, or '' if no more is wanted
---          7 registry   8 its contacts   9 those that live elsewhere   10 consent
---          11 settle check: keep | clear | payload   12 its intent id   13 delay (ms)   14 only in a new epoch 1 | 0
---          15 of a change of address, for the lane of the new one: registry   16 its contacts   17 those elsewhere
---          18 consent, or '' if nothing is told to it
---          then a count and as many: intent id, outcome JSON, brief 1 | 0
---          then a count and as many external ids: digest, pointer, count of versions, {source, version}
---          then a count and as many contacts that left: contact, lane that it left, lane where it lives now
---          then a count and as many events of the timeline              (registry, consent, pointer: keep | clear | JSON)
--- Answers  {more, calls reserved, any lane ready, grant} | {left, 0, any lane ready} | {fenced} | {stale}
+-- Answers  {more, grant, calls reserved, any lane ready} | {left, false, 0, any lane ready}
 --
 -- Law      Owner only, and only if the ids are those at the head, one by one. Outcomes, registry, consent, versions and
 --          the end of journal, open write and dirt come at once. Dirt ends only if a registry entry is stored, or if the
 --          old one's facts were usable.
 
+local in_hand, registry, about, elsewhere, consent = unpack(ARGV, 6, 10)  -- calls in hand: '' if no more is wanted
+local check_id, check, check_delay_ms, check_in_epoch = unpack(ARGV, 11, 14)
 local done = answered()
 if done then return done end
 
 local lane, hash = ARGV[2], key('lane', ARGV[2])
-local registry, check = ARGV[7], ARGV[11]
 
-taken = 18
+taken = 14
 local ends = tonumber(take())
-local told_ends = take_words(3 * ends)
+local ended = take_words(3 * ends)  -- intent id, outcome JSON, brief 1 | 0
 local heads = redis.call('LRANGE', key('queue', lane), 0, ends - 1)
 for n = 1, ends do
-  if heads[n] ~= told_ends[3 * n - 2] then return answer('fenced') end
+  if heads[n] ~= ended[3 * n - 2] then return answer('fenced') end
 end
 if ends == 0 then return answer('fenced') end
 
@@ -58,40 +50,39 @@ end
 
 -- A guarded create owes a check only where a contact may be unseen that an earlier server knew of.
 local function put_check()
-  if check == 'clear' then return redis.call('HDEL', hash, 'check', 'check_id', 'check_at') end
+  if check == '' then return redis.call('HDEL', hash, 'check', 'check_id', 'check_at') end
   if check == 'keep' then return end
   look_at_server()
   local unsure_until = epoch_ms > 0 and epoch_ms + settings.commit_ms or 0
   local is_new = now < unsure_until + settings.settle_window_ms
-  if ARGV[14] == '1' and not is_new then return end
+  if check_in_epoch == '1' and not is_new then return end
   local from = is_new and math.max(now, unsure_until) or now
-  redis.call('HSET', hash, 'check', check, 'check_id', ARGV[12], 'check_at', text(from + tonumber(ARGV[13])))
+  redis.call('HSET', hash, 'check', check, 'check_id', check_id, 'check_at', text(from + tonumber(check_delay_ms)))
 end
 
 -- The lane of the new address: it is not leased, because the marker stands at its head.
-local function put_target(target)
-  put_registry(target, ARGV[15], ARGV[16], ARGV[17])
-  put_consent(target, ARGV[18])
+local function put_target(target, ...)
+  if not target then return end
+  put_belief(target, ...)
   redis.call('HDEL', key('lane', target), 'dirty')
 end
 
 for _ = 1, tonumber(take()) do put_ext(take()) end
 for _ = 1, tonumber(take()) do put_left(take(), take(), take()) end
-local target = ARGV[18] ~= '' and redis.call('HGET', key('intent', heads[1]), 'target')
-if target then put_target(target) end
+local target = redis.call('HGET', key('intent', heads[1]), 'target')
+for _ = 1, tonumber(take()) do put_target(target, take(), take(), take(), take()) end
 
 redis.call('HDEL', hash, 'open', 'openby', 'commit', 'journal')
 if registry ~= 'keep' or redis.call('HGET', hash, 'usable') == '1' then
   redis.call('HDEL', hash, 'dirty')
   redis.call('HSET', hash, 'usable', '1')
 end
-put_registry(lane, registry, ARGV[8], ARGV[9])
-put_consent(lane, ARGV[10])
+put_belief(lane, registry, about, elsewhere, consent)
 put_check()
-for n = 1, ends do
-  local id, brief = heads[n], told_ends[3 * n] == '1'
-  serve(lane, id, 'done', told_ends[3 * n - 1])
+for n, id in ipairs(heads) do
+  local outcome, brief = ended[3 * n - 1], ended[3 * n] == '1'
+  serve(lane, id, 'done', outcome)
   forget_payload(id, text(brief and settings.unchanged_ttl_ms or settings.status_ttl_ms))
 end
-put_timeline(lane, take_words(tonumber(take())))
-return answer(go_on(lane, ARGV[6]))
+put_timeline(lane, take_list())
+return answer(go_on(lane, in_hand))

@@ -1,8 +1,7 @@
 -- tick: an engine renews its leases; one of the engines moves the lanes that are due. The only recovery path.
 --
--- Input    2 engine   3 name of its worker   4… lane, token, fence of each lease
--- Answers  {ok, any lane ready 1 | 0, breaker, bulk breaker, this engine probes 1 | 0, more lanes are due 1 | 0,
---          {lane, fence of each lease that is lost, …}}
+-- Answers  {{{lane, fence} of each lease that is lost}, any lane ready 1 | 0, breaker, bulk breaker, this engine probes
+--          1 | 0, more lanes are due 1 | 0}
 --
 -- Law      Only an owner's lease is renewed. A lease that has ended is taken back, and its head gets a kill, unless the
 --          holder's process was seen later than half a lease before its end: then the lane was lost, and nobody was
@@ -17,13 +16,9 @@ local CREDIT_MS = 1000  -- a wake-up that was lost is taken for lost after this
 local ENGINE_TTL_MS = 600000
 local PRESENCE_MS = 15000
 
-local engine = ARGV[2]
+local engine, worker = ARGV[2], ARGV[3]  -- then lane, token, fence of each lease
 local c = redis.call('HMGET', COUNTERS, 'ticked', 'spare', 'tokens', 'healed', 'mover', 'moved')
 local noted = { 'ticked', text(now) }
-local function note(name, value)
-  noted[#noted + 1] = name
-  noted[#noted + 1] = value
-end
 
 local lost = {}
 for at = 4, #ARGV, 3 do
@@ -32,22 +27,22 @@ for at = 4, #ARGV, 3 do
   if l[1] == token and l[2] == fence then
     lease(lane)
   else
-    lost[#lost + 1], lost[#lost + 2] = lane, fence
+    lost[#lost + 1] = { lane, fence }
   end
 end
 
 local spare_until = tonumber(c[2] or '0')
 if now - tonumber(c[1] or '0') > settings.lease_ms / 2 then
   spare_until = now + AFTER_SILENCE_MS
-  note('spare', text(spare_until))
+  add(noted, 'spare', text(spare_until))
 end
-redis.call('HSET', key('engine', engine), 'seen', text(now), 'name', ARGV[3])
+redis.call('HSET', key('engine', engine), 'seen', text(now), 'name', worker)
 redis.call('PEXPIRE', key('engine', engine), text(ENGINE_TTL_MS))
 redis.call('ZADD', prefix .. 'engines', text(now), engine)
 
 if tonumber(c[3] or '0') > 0 and now - tonumber(c[4] or '0') >= CREDIT_MS then
   redis.call('HINCRBY', COUNTERS, 'tokens', -1)
-  note('healed', text(now))
+  add(noted, 'healed', text(now))
 end
 
 -- Open, and it is time to ask whether Intercom answers again: this engine does.
@@ -65,12 +60,12 @@ local probe = probes(b)
 
 local function reply(more)
   redis.call('HSET', COUNTERS, unpack(noted))
-  return { 'ok', any_ready(), line, bulk_state(), probe, more and 1 or 0, lost }
+  return { lost, any_ready(), line, bulk_state(), probe, more and 1 or 0 }
 end
 
 if c[5] and c[5] ~= engine and now - tonumber(c[6]) < MOVER_MS then return reply(false) end
-note('mover', engine)
-note('moved', text(now))
+add(noted, 'mover', engine)
+add(noted, 'moved', text(now))
 redis.call('ZREMRANGEBYSCORE', prefix .. 'engines', '-inf', '(' .. text(now - PRESENCE_MS))
 look_at_server()
 
