@@ -288,7 +288,8 @@ def _called(command: str, names: Mapping[str, str]) -> str | None:
 
 
 def scale(sizes: Sequence[int]) -> Figures:
-    """Microseconds of one enqueue, claim and settle while so many intents wait, each in its lane."""
+    """Microseconds of one enqueue, claim and settle while so many intents wait, each in its lane: the best
+    fifth, because other work of the machine only adds."""
     found: Figures = {}
     with stack() as at:
         queue = ContactQueue.from_url(at.redis_url, pending_max=2 * max(sizes))
@@ -301,6 +302,7 @@ def scale(sizes: Sequence[int]) -> Figures:
                 people = range(start, min(start + 10_000, size))
                 queue.enqueue_many([LeadCapture(email=f"w{n}@example.test", name="Ann") for n in people])
             waiting = size
+            wait_until(lambda: not at.redis.info("persistence")["aof_rewrite_in_progress"], 120)
             took: dict[str, list[float]] = {"enqueue": [], "claim of 16": [], "settle": []}
             for n in range(100):
                 for k in range(16):
@@ -316,7 +318,7 @@ def scale(sizes: Sequence[int]) -> Figures:
                     ends = [Ended(grant.head.id, '{"result":"created"}')]
                     _timed(took["settle"], lambda: finish(store.settle(step, ends, registry=None)))  # noqa: B023
             for what, values in took.items():
-                found[f"{what} µs, {size:,} waiting"] = statistics.median(values) * 1e6
+                found[f"{what} µs, {size:,} waiting"] = quantile(values, 0.2) * 1e6
         for what in took:
             first, last = (found[f"{what} µs, {size:,} waiting"] for size in (sizes[0], sizes[-1]))
             found[f"{what}: most ÷ fewest waiting"] = last / first

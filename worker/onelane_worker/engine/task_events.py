@@ -121,7 +121,8 @@ class TaskEvents:
     def put_back(self, row: Row, problem: Problem, state: PostponedState, delay_s: float) -> None:
         """An intent waits for its next attempt."""
         words: list[str] = [state] if problem.kind == state else [state, problem.kind]
-        why = _words(*words, problem.http_status, problem.code, problem.message).rstrip(": ")
+        code = None if problem.code in words else problem.code
+        why = _words(*words, problem.http_status, code, problem.message).rstrip(": ")
         self._put(Told(time.time(), row, "task-retried", f"Waiting: {why}; again in {delay_s:.1f} s"))
 
     def _put(self, told: Told) -> None:
