@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -23,6 +23,7 @@ from onelane.workspace import Command
 from onelane_worker.lanes.store import Script, Word
 from onelane_worker.redis_errors import may_pass
 
+T = TypeVar("T")
 FLIGHTS: Final = 2
 """Pipelines under way at most, each on a connection of its own."""
 LONGEST: Final = 128
@@ -32,6 +33,8 @@ TIMEOUT_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
 
+_Call = tuple[Sequence[Command], "asyncio.Future[Sequence[Any]]"]
+"""Commands that travel together, and who waits for their replies."""
 Waiting = Callable[[RedisError | None], None]
 """Is told why calls wait, when the first one begins to, and None when none waits any more."""
 
@@ -48,8 +51,8 @@ class LaneClient:
         """Digests of scripts that Redis has been given."""
         self._gathered: list[_Call] = []
         self._flights: set[asyncio.Task[None]] = set()
-        self._is_due = False
-        """The next pipeline leaves in the next iteration of the loop."""
+        self._boards = False
+        """A flight takes what is gathered in the next iteration of the loop."""
 
     @classmethod
     def from_url(cls, url: str, tls: Mapping[str, Any], waiting: Waiting | None = None) -> Self:
@@ -77,34 +80,27 @@ class LaneClient:
         await asyncio.gather(*self._flights, return_exceptions=True)
         await self._redis.aclose()
 
-    # ── one call ──────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _until_answered(self, send: Callable[[], Any]) -> Any:
-        try:
-            return await send()
-        except RedisError as error:
-            if not may_pass(error):
-                raise
-            return await self._again(send, error)
-
-    async def _again(self, send: Callable[[], Any], error: RedisError) -> Any:
-        self._waiters += 1
-        if self._waiters == 1:
-            self._waiting(error)
-        pause_s = FIRST_PAUSE_S
+    async def _until_answered(self, send: Callable[[], Awaitable[T]]) -> T:
+        pause_s, waits = FIRST_PAUSE_S, False
         try:
             while True:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 try:
                     return await send()
                 except RedisError as error:
                     if not may_pass(error):
                         raise
+                    if not waits:
+                        waits = True
+                        self._waiters += 1
+                        if self._waiters == 1:
+                            self._waiting(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            self._waiters -= 1
-            if self._waiters == 0:
-                self._waiting(None)
+            if waits:
+                self._waiters -= 1
+                if self._waiters == 0:
+                    self._waiting(None)
 
     async def _run_once(self, script: Script, key: str, args: Sequence[Word]) -> Any:
         """By its digest; with its text where Redis may not have it, or turns out not to."""
@@ -124,64 +120,48 @@ class LaneClient:
         return reply
 
     def _send(self, commands: Sequence[Command]) -> asyncio.Future[Sequence[Any]]:
-        replies: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-        self._gathered.append(_Call(commands, replies))
-        self._depart_soon()
+        loop = asyncio.get_running_loop()
+        replies: asyncio.Future[Sequence[Any]] = loop.create_future()
+        self._gathered.append((commands, replies))
+        if not self._boards and len(self._flights) < FLIGHTS:
+            self._boards = True
+            flight = loop.create_task(self._fly(), name="onelane-redis")
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
         return replies
 
-    # ── pipelines ─────────────────────────────────────────────────────────────────────────────────────────
+    async def _fly(self) -> None:
+        """Send what is gathered, until nothing is."""
+        while True:
+            self._boards = False
+            batch, self._gathered = self._gathered[:LONGEST], self._gathered[LONGEST:]
+            if not batch:
+                return
+            await self._deliver(batch)
+            self._boards = True
+            await asyncio.sleep(0)  # whoever was answered may go on with another call
 
-    def _depart_soon(self) -> None:
-        if self._gathered and not self._is_due and len(self._flights) < FLIGHTS:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._depart)
-
-    def _depart(self) -> None:
-        self._is_due = False
-        batch, self._gathered = self._gathered[:LONGEST], self._gathered[LONGEST:]
-        flight = asyncio.get_running_loop().create_task(self._fly(batch), name="onelane-redis")
-        self._flights.add(flight)
-        flight.add_done_callback(self._landed)
-
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        self._depart_soon()
-
-    async def _fly(self, batch: list[_Call]) -> None:
+    async def _deliver(self, batch: list[_Call]) -> None:
+        """One pipeline. A caller that waits no more is not answered."""
         try:
             pipeline = self._redis.pipeline(transaction=False)
-            for call in batch:
-                for command in call.commands:
+            for commands, _ in batch:
+                for command in commands:
                     pipeline.execute_command(*command)
-            replies = iter(await pipeline.execute(raise_on_error=False))
+            found = iter(await pipeline.execute(raise_on_error=False))
         except Exception as error:
-            for call in batch:
-                call.fail(error)
+            for _, replies in batch:
+                if not replies.done():
+                    replies.set_exception(error)
         except asyncio.CancelledError:
-            for call in batch:
-                call.replies.cancel()
+            for _, replies in batch:
+                replies.cancel()
             raise
         else:
-            for call in batch:
-                call.answer([next(replies) for _ in call.commands])
-
-
-class _Call:
-    """Commands that travel together, and who waits for their replies."""
-
-    __slots__ = ("commands", "replies")
-
-    def __init__(self, commands: Sequence[Command], replies: asyncio.Future[Sequence[Any]]) -> None:
-        self.commands = commands
-        self.replies = replies
-
-    def answer(self, replies: Sequence[Any]) -> None:
-        if not self.replies.done():  # else the caller waits no more
-            self.replies.set_result(replies)
-
-    def fail(self, error: Exception) -> None:
-        if not self.replies.done():
-            self.replies.set_exception(error)
+            for commands, replies in batch:
+                told = [next(found) for _ in commands]
+                if not replies.done():
+                    replies.set_result(told)
 
 
 def socket_options(url: str, timeout_s: float) -> dict[str, Any]:
