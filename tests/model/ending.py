@@ -133,11 +133,11 @@ class Ending(Leased):
             self.refused(step, NotTheHead())
         mine = answered is not None and lane.open_step == (step.fence, answered)
         if lane.commit > self.now and not mine and rules.bury_only_answered:
-            self.refused(step, Open(lane.commit))
+            self.refused(step, Open())
         if mine:
             lane.journal = None
         if lane.journal is not None and intent_id in self.named_by(lane.journal) and rules.bury_not_journaled:
-            self.refused(step, Open(None))
+            self.refused(step, Open())
         self.nothing_open(lane)
         self.store_entry(lane, registry)
         self.store_consent(lane, consent)

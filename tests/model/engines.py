@@ -9,7 +9,6 @@ from onelane_worker.lanes.types import (
     Grant,
     LaneError,
     NoWorkspace,
-    Rekeyed,
     Reserved,
     Settled,
     Step,
@@ -104,7 +103,7 @@ class Engine(Owner):
         """Call a script as this engine. An engine whose workspace is another now ends."""
         try:
             return (yield from self.history.call(self, self.secret, self.settings, name, *args, **named))
-        except (NoWorkspace, Rekeyed):
+        except NoWorkspace:
             self.history.crash(self, "rekeyed")
             raise
 

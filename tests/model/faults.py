@@ -15,6 +15,7 @@ CHECK_MS: Final = LAG_MS + 15_000
 """Delay of a settle check."""
 REGISTRY_MS: Final = 400_000
 HAND_MS: Final = 500
+MAX_KILLS: Final = 4
 """How old a call in hand may be when it is used."""
 BEGIN_MS: Final = 10_000_000.0
 """The clock at the beginning of a history."""

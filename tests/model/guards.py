@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from onelane_worker.lanes.types import BreakerState, BreakerView, BreakerWord, NoWorkspace, Rekeyed, Reserved
+from onelane_worker.lanes.types import BreakerState, BreakerView, BreakerWord, NoWorkspace, Reserved
 
 from .placing import Placing
 from .state import Breaker
@@ -37,13 +37,13 @@ class Guards(Placing):
         return self.state.secret
 
     def check_caller(self, fingerprint: str) -> None:
-        """Raises `NoWorkspace` or `Rekeyed`."""
+        """Raises `NoWorkspace`."""
         secret = self.state.secret
         if secret is None:
             if self.rules.no_workspace:
                 raise NoWorkspace
         elif secret[:FINGERPRINT] != fingerprint and self.rules.rekeyed:
-            raise Rekeyed
+            raise NoWorkspace
 
     # ── the epoch ──
 

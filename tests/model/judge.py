@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onelane_worker.lanes.types import BreakerView
 
-from .faults import COMMIT_MS, HAND_MS, HTTP_MS, TAIL_MS
+from .faults import COMMIT_MS, HAND_MS, HTTP_MS, MAX_KILLS, TAIL_MS
 from .intercom import Contact, Write
 from .state import Lane, is_marker
 
@@ -259,7 +259,7 @@ class Judge:
         self.asks()
         self.written.update(ids)
         head = history.scripts.state.intents.get(ids[0]) if ids else None
-        if head is not None and head.kills >= history.settings.max_kills:
+        if head is not None and head.kills >= MAX_KILLS:
             history.violation("a write at the last chance", ids[0])
         if write.verb in ("create", "update") and any(self._is_of_another(id, write) for id in ids):
             history.violation("written under another external id", job.lane)

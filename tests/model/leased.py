@@ -40,10 +40,8 @@ class Went(NamedTuple):
 class Open(NamedTuple):
     """What is remembered of a refused bury."""
 
-    commit_until_ms: int | None
-
     def error(self) -> LaneError:
-        return StillOpen(self.commit_until_ms)
+        return StillOpen("a write is still open")
 
 
 class NotTheHead(NamedTuple):

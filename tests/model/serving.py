@@ -23,7 +23,7 @@ from onelane_worker.lanes.types import (
 )
 
 from .attempt import MARGIN_MS, Attempt, Entry, Journal, Wish, journal_of, stored
-from .faults import CHECK_MS, COMMIT_MS, LAG_MS, Crash
+from .faults import CHECK_MS, COMMIT_MS, LAG_MS, MAX_KILLS, Crash
 from .intercom import Seen, Write
 from .judge import Settling
 from .writing import PutBack, read, write
@@ -61,7 +61,7 @@ class _Serving(Attempt):
         history, wish = self.history, self.wishes[0]
         if any(one.schema > self.engine.settings.schema for one in self.wishes):
             history.violation("a payload is too new for this worker")
-        if self.head.kills >= history.settings.max_kills and self.rules.last_chance_unwritten:
+        if self.head.kills >= MAX_KILLS and self.rules.last_chance_unwritten:
             return (yield from self._last_chance())
         if any(history.poison.get(id) == "grant" for id in self.ids):
             history.crash(self.engine, "poison")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from onelane_worker.lanes.types import Replayed, WithdrawWord
+from onelane_worker.lanes.types import Replayed
 
 from .ending import Ending
 from .state import Dedupe, Intent, Lane
@@ -98,7 +98,7 @@ class Submitting(Ending):
             self.make_ready(lane)
         return False
 
-    def withdraw(self, intent_id: str, outcome: Any) -> WithdrawWord:
+    def withdraw(self, intent_id: str, outcome: Any) -> str:
         """End an intent that no grant has ever held."""
         intent = self.state.intents.get(intent_id)
         if intent is None or intent_id not in self.lane(intent.lane).queue:

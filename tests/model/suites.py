@@ -68,7 +68,6 @@ class Suite:
                 "fold_max": 3,
                 "schema": 1,
                 "newer_ms": 5_000,
-                "max_kills": 4,
                 "wake_max": 4,
                 "requests_per_10s": self.limit,
                 "breaker_calls": 2,

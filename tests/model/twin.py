@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
-from tests.blocking import finish
+from tests.blocking import AllScripts, finish
 
 from onelane.workspace import Workspace
-from onelane_worker.lanes.store import LaneStore, Script, Word
+from onelane_worker.lanes.store import Script, Word
 from onelane_worker.lanes.types import LaneError, LaneSettings
 
 from .scripts import Scripts
@@ -68,7 +68,7 @@ class Twin:
         self.now_us = BEGIN_US
         self.server_name = "a"
         self.secret = "0123456789abcdef"
-        self._stores: dict[str, LaneStore] = {}
+        self._stores: dict[str, AllScripts] = {}
         server.empty()
         self.begin()
 
@@ -158,18 +158,18 @@ class Twin:
             named["queue_max"], named["wake_max"],
         ]  # fmt: skip
         store = self._store(secret)
-        answer = finish(store._run("submit", *words))
+        answer = finish(store.submit(*words))
         return (answer[0], answer[1], bool(int(answer[2])))
 
-    def _store(self, secret: str) -> LaneStore:
+    def _store(self, secret: str) -> AllScripts:
         if secret not in self._stores:
             workspace = Workspace("main", secret or "none")
-            self._stores[secret] = LaneStore(_Client(self.server), workspace, self.settings, CLOCK)
+            self._stores[secret] = AllScripts(_Client(self.server), workspace, self.settings, CLOCK)
         return self._stores[secret]
 
 
 class _Client:
-    """What a `LaneStore` needs, without waiting."""
+    """What a `AllScripts` needs, without waiting."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -186,8 +186,7 @@ def _answer(ask: Any) -> Any:
     try:
         answer = ask()
     except LaneError as error:
-        name = "Fenced" if type(error).__name__ == "Stale" else type(error).__name__
-        return name, getattr(error, "commit_until_ms", None)
+        return "Fenced" if type(error).__name__ == "Stale" else type(error).__name__
     if isinstance(answer, tuple) and type(answer) is not tuple:
         return tuple(answer)
     return answer

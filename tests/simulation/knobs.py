@@ -32,7 +32,6 @@ def knobs_of(conditions: Conditions) -> Knobs:
             registry_ttl_ms=registry_ms,
             unchanged_ttl_ms=A_WEEK_MS,  # a history is judged at its end
             fold_max=conditions.fold_max,
-            max_kills=conditions.max_kills,
             wake_max=conditions.wake_max,
             requests_per_10s=conditions.requests_per_10s,
         ),

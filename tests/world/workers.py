@@ -10,7 +10,7 @@ from onelane.results import Outcome
 from onelane_worker.engine.engine import Engine
 from onelane_worker.engine.lane import Timing
 from onelane_worker.engine.timeline import Row
-from onelane_worker.lanes.types import LaneSettings, NoWorkspace, Rekeyed
+from onelane_worker.lanes.types import LaneSettings, NoWorkspace
 from onelane_worker.planner import operations as op
 from onelane_worker.planner.policy import Policy
 
@@ -85,7 +85,7 @@ class Worker:
             try:
                 await self.engine.run()
                 return
-            except (NoWorkspace, Rekeyed):  # Redis was emptied
+            except NoWorkspace:  # Redis was emptied
                 self.engine = None
 
     def _do(self, action: Callable[[Engine], None]) -> None:

@@ -9,14 +9,14 @@ from itertools import count
 from typing import Any
 
 from redis import Redis
-from tests.blocking import finish
+from tests.blocking import AllScripts, finish
 
 from onelane import LeadCapture, QueueSettings
 from onelane.email_address import normalise_email
 from onelane.keys import READY_CLASSES, Keys
 from onelane.submission import prepare
 from onelane.workspace import Workspace, open_calls, opened
-from onelane_worker.lanes.store import LaneStore, Script, Word
+from onelane_worker.lanes.store import Script, Word
 from onelane_worker.lanes.types import KEEP, Check, Grant, LaneSettings, Part, Step, StoredEntry
 from onelane_worker.lanes.types import Ended as EndedIntent
 
@@ -77,9 +77,9 @@ class Hand:
         return opened(self.keys.workspace, pipe.execute())
 
     @property
-    def store(self) -> LaneStore:
+    def store(self) -> AllScripts:
         settings = LaneSettings(new_redis=True, requests_per_10s=100_000)
-        return LaneStore(_Client(self.redis), self.workspace, settings)
+        return AllScripts(_Client(self.redis), self.workspace, settings)
 
     def lane(self, email: str) -> str:
         """The lane of an address."""
@@ -98,7 +98,7 @@ class Hand:
         settings = QueueSettings()
         submission = prepare(LeadCapture(email=email))
         args = submission.arguments(self.workspace, settings)
-        told: Any = finish(self.store._run("submit", *args))
+        told: Any = finish(self.store.submit(*args))
         return str(told[1])
 
     def claim(self, email: str) -> Grant:

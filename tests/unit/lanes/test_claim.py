@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from onelane_worker.lanes.types import NoWorkspace, Rekeyed, StoredEntry
+from onelane_worker.lanes.types import NoWorkspace, StoredEntry
 
 from .world import LEASE_MS, START_MS, World
 
@@ -236,7 +236,7 @@ def test_a_workspace_that_is_gone_or_has_another_secret_is_told(world: World, na
     if name == "submit":
         assert world.submit() == ["rekeyed"]
     else:
-        with pytest.raises(Rekeyed):
+        with pytest.raises(NoWorkspace):
             CALLS[name](world)
     world.redis.hset(meta, "secret", world.workspace.secret)
     assert world.snapshot() == before

@@ -126,7 +126,6 @@ def settings_for(random: Random, keys_end: bool) -> LaneSettings:
         batch_bytes=250,
         schema=2,
         wake_max=3,
-        max_kills=4,
         requests_per_10s=random.choice((60, 400, 100_000)),
         lane_max=5,
         queue_max=14,

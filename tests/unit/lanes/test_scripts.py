@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from tests.blocking import finish
+from tests.blocking import finish, sdk_script
 
 from onelane import scripts
 from onelane.intents import ContactErasure, ContactSync, EmailChange, Intent
@@ -20,7 +20,6 @@ from onelane.settings import QueueSettings
 from onelane.submission import prepare
 from onelane_worker.lanes.client import LaneClient
 from onelane_worker.lanes.store import (
-    SDK_SCRIPTS,
     WORKER_SCRIPTS,
     LaneStore,
     Script,
@@ -32,6 +31,7 @@ from onelane_worker.lanes.types import LaneSettings, StoredEntry
 from .world import CLOCK, DONE, World
 
 SETTINGS = LaneSettings()
+SDK_SCRIPTS = ("submit", "withdraw")
 FOLDERS = {"onelane": SDK_SCRIPTS, "onelane_worker.lanes": WORKER_SCRIPTS}
 ALL = (*SDK_SCRIPTS, *WORKER_SCRIPTS)
 
@@ -50,7 +50,7 @@ def test_every_script_that_is_there_is_used_and_shared_parts_come_first() -> Non
         for start in ("_clock:", "_lanes:", "settings = {", "_gate:", "_grant:", "_step:", "-- claim:")
     ]
     assert order == sorted(order)
-    assert "-- _grant:" not in script("submit", SETTINGS).text
+    assert "-- _grant:" not in sdk_script("submit").text
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -66,7 +66,7 @@ def test_a_clock_replaces_the_clock_and_changes_the_digest() -> None:
     text = scripts.script("submit", CLOCK)
     assert CLOCK in text
     assert "'TIME'" not in text
-    assert script("submit", SETTINGS, CLOCK).sha != script("submit", SETTINGS).sha
+    assert sdk_script("submit", CLOCK).sha != sdk_script("submit").sha
 
 
 def test_the_settings_are_part_of_the_text_as_whole_numbers() -> None:
@@ -79,9 +79,7 @@ def test_scripts_ask_for_settings_that_exist_only() -> None:
     known = {field.name for field in fields(LaneSettings)}
     everything = "".join(sources("onelane_worker.lanes").values())
     asked = set(re.findall(r"settings\.(\w+)", everything))
-    assert asked <= known
-    told_elsewhere = {"max_kills"}  # the engine's
-    assert known - asked == told_elsewhere
+    assert asked == known
 
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +130,7 @@ def test_no_key_and_no_field_but_payloads_holds_an_address_or_an_external_id(red
     for intent in given:
         one = prepare(intent)
         args = (workspace.fingerprint, *one.arguments(workspace, QueueSettings()))
-        answer = world.eval(script("submit", world.settings, CLOCK), args)
+        answer = world.eval(sdk_script("submit", CLOCK), args)
         assert answer[0] == "accepted"
     world.check_laws()
     for _ in range(3):

@@ -212,10 +212,9 @@ def test_a_head_that_yields_does_not_wait_if_others_came_and_later_ones_wake_it(
 def test_a_head_is_not_buried_while_its_write_may_commit(world: World) -> None:
     world.put("a")
     grant = world.grant()
-    done = world.checkpoint(grant)
-    with pytest.raises(StillOpen) as refused:
+    world.checkpoint(grant)
+    with pytest.raises(StillOpen):
         world.bury(grant)
-    assert refused.value.commit_until_ms == done.commit_until_ms
     world.wait(COMMIT_MS)
     assert world.bury(grant).word == "left"
 
@@ -236,9 +235,8 @@ def test_a_head_that_the_journal_names_is_reconciled_before_it_is_buried(world: 
     grant = world.grant()
     world.checkpoint(grant, journal=f'{{"ids":["{id_}"]}}')
     world.wait(COMMIT_MS)
-    with pytest.raises(StillOpen) as refused:
+    with pytest.raises(StillOpen):
         world.bury(grant)
-    assert refused.value.commit_until_ms is None
     world.clear(grant, None)
     settled = world.bury(grant, more=1)
     assert settled.grant is not None

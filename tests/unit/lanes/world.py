@@ -7,10 +7,10 @@ from itertools import count
 from typing import Any
 
 from redis import Redis
-from tests.blocking import finish
+from tests.blocking import AllScripts, finish, sdk_script
 
 from onelane.workspace import Workspace, open_calls, opened
-from onelane_worker.lanes.store import LaneStore, Script, Word, script
+from onelane_worker.lanes.store import Script, Word
 from onelane_worker.lanes.types import (
     KEEP,
     BreakerView,
@@ -74,7 +74,7 @@ class World:
         self.keys = self.workspace.keys
         self.redis.hset(self.keys.key("test"), mapping={"ms": START_MS, "server": "a"})
         self.now_ms = START_MS
-        self.store = LaneStore(BlockingClient(self), self.workspace, self.settings, CLOCK)
+        self.store = AllScripts(BlockingClient(self), self.workspace, self.settings, CLOCK)
         self._ids = count(1)
         self._numbers = count(1)
         self._steps: dict[int, Iterator[int]] = {}
@@ -147,9 +147,8 @@ class World:
             "ext": "", "target": "", "erases": 0, "lane_max": 100, "queue_max": 1000, "wake_max": 64, **more,
         }  # fmt: skip
         args = [id_ or f"{next(self._ids):032x}", lane, *given.values()]
-        client = BlockingClient(self)
-        text = script("submit", self.settings, CLOCK)
-        found: list[Any] = finish(client.run(text, self.keys.prefix, (self.workspace.fingerprint, *args)))
+        client, script = BlockingClient(self), sdk_script("submit", CLOCK)
+        found: list[Any] = finish(client.run(script, self.keys.prefix, (self.workspace.fingerprint, *args)))
         return found
 
     def withdraw(self, id_: str) -> str:

@@ -116,8 +116,8 @@ class Engine:
         self._wake.set()
 
     async def run(self) -> None:
-        """Serve lanes until `stop`. Raises `NoWorkspace` and `Rekeyed` if Redis was emptied: then a new
-        engine has to be made, with the workspace's new secret."""
+        """Serve lanes until `stop`. Raises `NoWorkspace` if Redis was emptied: then a new engine has to be
+        made, with the workspace's new secret."""
         timer = asyncio.create_task(DueTimer(self).run(), name="onelane-timer")
         claims = asyncio.create_task(self._claim_until_stopped(), name="onelane-claims")
         stopping = asyncio.create_task(self._stopping.wait(), name="onelane-stop")

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from onelane_worker.lanes.types import NoWorkspace, Rekeyed
+from onelane_worker.lanes.types import NoWorkspace
 
 log = structlog.get_logger(__name__)
 BEAT_S: Final = 1.0
@@ -132,7 +132,7 @@ class EngineThread:
                 try:
                     await engine.run()
                     return
-                except (NoWorkspace, Rekeyed):
+                except NoWorkspace:
                     log.warning("Redis was emptied: what waited there is lost; the engine begins anew")
                 finally:
                     self._engine = None

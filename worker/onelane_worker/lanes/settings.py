@@ -5,7 +5,6 @@ Apart from bootstrap, because operators' commands need it without Celery and the
 
 from __future__ import annotations
 
-from onelane.submission import WAKE_MAX
 from onelane_worker.lanes.types import LaneSettings
 from onelane_worker.settings import Settings
 
@@ -27,8 +26,6 @@ def lane_settings(settings: Settings, *, new_redis: bool = False) -> LaneSetting
         unchanged_ttl_ms=_ms(min(settings.unchanged_ttl_s, settings.status_ttl_s)),
         dedupe_ttl_ms=_ms(settings.dedupe_ttl_s),
         fold_max=settings.fold_max,
-        max_kills=settings.max_kills,
-        wake_max=WAKE_MAX,
         requests_per_10s=settings.requests_per_10s,
         lane_max=settings.lane_max,
         queue_max=settings.pending_max,

@@ -1,7 +1,7 @@
 """The lanes of one workspace: one method a script, one round trip a call. The scripts' headers say the rules.
 
 Every call may be sent again: it is idempotent by an id that the caller made (claim number, step, burial
-number, intent id). Methods raise `NoWorkspace`, `Rekeyed` and, under a lease, `Fenced`; the client's errors
+number, intent id). Methods raise `NoWorkspace` and, under a lease, `Fenced`; the client's errors
 go through.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,7 +37,6 @@ from onelane_worker.lanes.types import (
     Postponed,
     PostponedState,
     RegistryPart,
-    Rekeyed,
     Replayed,
     Reserved,
     Settled,
@@ -46,8 +45,10 @@ from onelane_worker.lanes.types import (
     StoredEntry,
     TargetEnd,
     Ticked,
-    WithdrawWord,
 )
+
+if TYPE_CHECKING:
+    from onelane_worker.lanes.client import LaneClient
 
 A = TypeVar("A", bound=Answer)
 Word = str | int
@@ -55,7 +56,6 @@ WORKER_SCRIPTS: Final = (
     "claim", "tick", "reserve", "checkpoint", "settle", "postpone", "bury", "scrub", "revise", "replay",
     "discard", "breaker",
 )  # fmt: skip
-SDK_SCRIPTS: Final = ("submit", "withdraw")
 
 
 class Script(NamedTuple):
@@ -67,22 +67,9 @@ class Script(NamedTuple):
     """By which Redis knows it."""
 
 
-class Client(Protocol):
-    """What the lanes need of Redis."""
-
-    async def run(self, script: Script, key: str, args: Sequence[Word]) -> Any:
-        """What the script answers, called with one key."""
-
-    async def read(self, *command: Word) -> Any:
-        """What a command answers that changes nothing."""
-
-
 def script(name: str, settings: LaneSettings, clock: str | None = None) -> Script:
-    """One of `WORKER_SCRIPTS` or `SDK_SCRIPTS`. `clock` replaces the text of _clock.lua."""
-    if name in SDK_SCRIPTS:
-        text = scripts.script(name, clock)
-    else:
-        text = scripts.script(name, clock, "onelane_worker.lanes", _as_lua(settings))
+    """One of `WORKER_SCRIPTS`. `clock` replaces the text of _clock.lua."""
+    text = scripts.script(name, clock, "onelane_worker.lanes", _as_lua(settings))
     return Script(name, text, scripts.sha1(text))
 
 
@@ -90,31 +77,27 @@ class LaneStore:
     """The lanes of a workspace, as a client reaches them."""
 
     def __init__(
-        self, client: Client, workspace: Workspace, settings: LaneSettings, clock: str | None = None
+        self, client: LaneClient, workspace: Workspace, settings: LaneSettings, clock: str | None = None
     ) -> None:
         self.settings = settings
         self._client = client
         self._keys = workspace.keys
         self._fingerprint = workspace.fingerprint
-        self._scripts = {name: script(name, settings, clock) for name in (*WORKER_SCRIPTS, *SDK_SCRIPTS)}
+        self._scripts = {name: script(name, settings, clock) for name in WORKER_SCRIPTS}
 
     async def _run(self, name: str, *args: Any) -> Any:
         words = (self._fingerprint, *_words(args))
         answer = await self._client.run(self._scripts[name], self._keys.prefix, words)
-        match answer[0]:
-            case "no_workspace":
-                raise NoWorkspace(answer[0])
-            case "rekeyed":
-                raise Rekeyed(answer[0])
+        if answer[0] in ("no_workspace", "rekeyed"):
+            raise NoWorkspace(answer[0])
         return answer
 
     async def _step(self, name: str, step: Step, *args: Any) -> Any:
         answer = await self._run(name, step, *args)
-        match answer[0]:
-            case "fenced" | "stale":
-                raise Fenced(answer[0])
-            case "open":
-                raise StillOpen(int(answer[1]) or None)
+        if answer[0] in ("fenced", "stale"):
+            raise Fenced(answer[0])
+        if answer[0] == "open":
+            raise StillOpen("a write of this lane is still open")
         return answer
 
     # ── granting ──────────────────────────────────────────────────────────────────────────────────────────
@@ -246,13 +229,7 @@ class LaneStore:
         """Store a registry entry without a lease, if the old one still stands."""
         return "ok" in await self._run("revise", lane, old, new)
 
-    # ── producers and operators ───────────────────────────────────────────────────────────────────────────
-
-    async def withdraw(self, intent_id: str, outcome: str) -> WithdrawWord:
-        """Take back an intent that no worker has held."""
-        lives = (self.settings.status_ttl_ms, self.settings.dedupe_ttl_ms)
-        word: WithdrawWord = (await self._run("withdraw", intent_id, outcome, *lives))[0]
-        return word
+    # ── operators ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def replay(
         self, intent_id: str, burials: int, *, whole: bool, timeline: str | None = None

@@ -12,13 +12,13 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from onelane.submission import WAKE_MAX
+
 V = TypeVar("V")
 DAY_MS: Final = 86_400_000
 
 
 class Keep(StrEnum):
-    """The type of `KEEP`."""
-
     KEEP = "keep"
 
 
@@ -32,7 +32,6 @@ PostponedState = Literal["retrying", "reconciling", "parked"]
 BreakerState = Literal["closed", "streak", "half", "open", "paused"]
 """streak: closed, but failures are being counted, so that an answered call must be told."""
 BreakerWord = Literal["ok", "failed", "refused", "pause", "resume", "rejected", "written"]
-WithdrawWord = Literal["ok", "busy", "gone"]
 
 
 class LaneError(Exception):
@@ -46,17 +45,9 @@ class Fenced(LaneError):
 class StillOpen(LaneError):
     """The head cannot be dead-lettered yet: a write may still commit, or the journal names it."""
 
-    def __init__(self, commit_until_ms: int | None) -> None:
-        self.commit_until_ms = commit_until_ms
-        super().__init__("a write of this lane is still open")
-
 
 class NoWorkspace(LaneError):
-    """The workspace's `meta` is not there: Redis was emptied. Nothing was written."""
-
-
-class Rekeyed(LaneError):
-    """The workspace has another secret than the caller used. Nothing was done; read the secret again."""
+    """The workspace is not there, or has another secret by now: Redis was emptied. Nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +79,7 @@ class LaneSettings:
     schema: int = 3
     """Newest payload schema this worker understands."""
     newer_ms: int = 60_000
-    max_kills: int = 4
-    wake_max: int = 64
+    wake_max: int = WAKE_MAX
     requests_per_10s: int = 1_600
     lane_max: int = 10_000
     queue_max: int = 1_000_000
@@ -259,8 +249,6 @@ class Grant(Answer, frozen=True):
 
 
 class Claimed(Answer, frozen=True):
-    """The answer of a claim."""
-
     word: Literal["ok", "again", "stale", "open", "hold", "half"]
     grants: tuple[Grant, ...] = ()
     more: bool = False
@@ -277,8 +265,6 @@ class Claimed(Answer, frozen=True):
 
 
 class Ticked(Answer, frozen=True):
-    """The answer of a tick."""
-
     lost: frozenset[tuple[str, int]]
     """(lane, fence) of the leases that are not this engine's any more."""
     ready: bool
@@ -299,8 +285,6 @@ class Reserved(Answer, frozen=True):
 
 
 class Checkpointed(Answer, frozen=True):
-    """The answer of a checkpoint."""
-
     word: Literal["ok", "ext_busy", "ext_lost"]
     commit_until_ms: int | None = None
 
@@ -317,8 +301,6 @@ class Settled(Answer, frozen=True):
 
 
 class Postponed(Answer, frozen=True):
-    """The answer of postpone."""
-
     due_ms: int
     ready: bool = False
 
@@ -337,7 +319,5 @@ class BreakerView(Answer, frozen=True):
 
 
 class Replayed(Answer, frozen=True):
-    """The answer of replay."""
-
     word: Literal["accepted", "gone", "lane_full", "queue_full", "erasing"]
     wake: bool = False

@@ -1,6 +1,6 @@
 -- bury: the head cannot be applied: it becomes a dead letter, kept whole; the lane goes on or is released.
 --
--- Answers  as settle | {open, ms when the open write can no longer commit, or 0: the journal names the intent}
+-- Answers  as settle | {open}
 --
 -- Law      Owner only, and the head alone. Refused while a write is open that is not the answered step of this very
 --          lease, or while the journal names the intent. The lane stays dirty. The pointer (of a change of address, for
@@ -17,8 +17,8 @@ if redis.call('LINDEX', key('queue', lane), 0) ~= id then return answer('fenced'
 local l = redis.call('HMGET', hash, 'openby', 'commit', 'journal')
 local is_answered = l[1] and l[1] == ARGV[4] .. ':' .. answered_step
 if not is_answered then
-  if tonumber(l[2] or '0') > now then return answer('open', l[2]) end
-  if l[3] and string.find(l[3], id, 1, true) then return answer('open', '0') end
+  if tonumber(l[2] or '0') > now then return answer('open') end
+  if l[3] and string.find(l[3], id, 1, true) then return answer('open') end
 end
 
 local function put_pointer(target)
