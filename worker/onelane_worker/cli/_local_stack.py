@@ -30,8 +30,8 @@ SANDBOX_TOKEN: Final = "sandbox"  # any will do
 FLOWER_COLUMNS: Final = "name,uuid,kwargs,state,retries,exception,result,received,runtime"
 """What a person wants of an intent's row. Flower's own choice hides the retries and why; the last columns are
 beyond the edge of most screens."""
-DURABLE: Final = {"appendonly": "yes", "appendfsync": "always", "save": ""}
-"""Configuration of a Valkey that forgets nothing it has acknowledged."""
+DURABLE: Final = {"appendonly": "yes", "appendfsync": "always", "save": "", "hash-max-listpack-value": "1024"}
+"""Configuration of a Valkey that forgets nothing it has acknowledged, as in the compose file."""
 IN_MEMORY: Final = {"appendonly": "no", "save": ""}
 """Configuration of a Valkey that ends with its data."""
 PATIENCE_S: Final = 60.0
