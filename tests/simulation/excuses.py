@@ -195,6 +195,15 @@ def applied_again(history: History, violation: Violation) -> bool:
     return violation.address in addresses and violation.kind in (kinds.ORDER, kinds.OUTCOME)
 
 
+def found_the_second_time(history: History, violation: Violation) -> bool:
+    """An update-only intent found nobody, Redis lost that, and the second time it finds whom a later intent
+    has created: its values for a new contact were never asked of that create."""
+    again = (history.accepted[one].intent for one in history.troubles.ends_lost)
+    named = [one for one in again if one.get("create") == "update_only" and "set_on_insert" in one]
+    addresses = {address for intent in named for address in addresses_of(intent)}
+    return violation.kind == kinds.FIELD and violation.address in addresses
+
+
 def replayed(history: History, violation: Violation) -> bool:
     """What came back from the dead letters takes effect later than its rank says."""
     there = any(one.kind == "replay" for one in history.script.troubles)
@@ -209,6 +218,7 @@ def addresses_of(intent: Json) -> set[str]:
 EXCUSES = (
     lost_with_redis,
     applied_again,
+    found_the_second_time,
     replayed,
     support_took_it,
     late_write,

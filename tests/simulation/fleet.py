@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -142,7 +142,7 @@ def _kept(keep: Path | None, first: int) -> Result:
 
 def _keep(keep: Path, result: Result) -> None:
     new = keep.with_suffix(".new")
-    new.write_text(json.dumps(asdict(result)), "utf-8")
+    new.write_text(json.dumps({one.name: getattr(result, one.name) for one in fields(result)}), "utf-8")
     new.replace(keep)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEATH_S = (0.0, 0.1)
 """How long after its grant a deadly intent kills its process."""
 
+RESUMES, RESUME_AGAIN_S = 4, 15.0
+
 
 class Troubles:
     """Lets them happen to one history."""
@@ -37,6 +39,8 @@ class Troubles:
         self._world = history.world
         self._killed: set[tuple[str, str]] = set()
         self._snapshot: Any = None
+        self._operated: list[Any] = []
+        """Tasks of operators: one whose process has died never ends."""
 
     def plan(self, troubles: Sequence[Trouble]) -> None:
         """Put them on the calendar."""
@@ -127,11 +131,14 @@ class Troubles:
     # ── people ──
 
     def _pause(self, one: Trouble) -> None:
-        def resume(_: Any) -> None:  # when the pause was answered
-            loop.after(one.for_s, lambda: self._operate(lambda store: store.breaker("resume")))
+        self._operate(lambda store: store.breaker("pause", problem='"a test"'))
+        self._world.loop.after(one.for_s, partial(self._resume, RESUMES))
 
-        loop = self._world.loop
-        self._operate(lambda store: store.breaker("pause", problem='"a test"')).add_done_callback(resume)
+    def _resume(self, left: int) -> None:
+        """Again and again: the pause may be under way still, and the operator's process may die, too."""
+        self._operate(lambda store: store.breaker("resume"))
+        if left:
+            self._world.loop.after(RESUME_AGAIN_S, partial(self._resume, left - 1))
 
     def _withdraw(self, one: Trouble) -> None:
         if not self._history.accepted:
@@ -166,5 +173,5 @@ class Troubles:
         ids = self._world.redis.execute("ZRANGE", key, 0, -1)
         return [(one, int(self._world.hash("intent", one).get("burials", 0))) for one in ids]
 
-    def _operate(self, make: Any) -> Any:
-        return self._world.begin(make)
+    def _operate(self, make: Any) -> None:
+        self._operated.append(self._world.begin(make))
