@@ -28,9 +28,8 @@ from bench.stack import Stack, Worker, stack, wait_until
 from onelane import ContactQueue, ContactSync, LeadCapture, ProductSignUp
 from onelane.keys import Keys
 from onelane.workspace import open_calls, opened
-from onelane_worker.bootstrap import lane_settings
 from onelane_worker.lanes.store import WORKER_SCRIPTS, LaneStore, Script, script
-from onelane_worker.lanes.types import Ended, Step
+from onelane_worker.lanes.types import Ended, LaneSettings, Step
 from onelane_worker.settings import Settings
 
 Figures = dict[str, float]
@@ -270,7 +269,7 @@ def round_trips(times: int = 10) -> Figures:
         return found
 
 
-SCRIPT_SETTINGS = lane_settings(Settings(requests_per_10s=1_000_000, new_redis=True), new_redis=True)
+SCRIPT_SETTINGS = LaneSettings.of(Settings(requests_per_10s=1_000_000, new_redis=True), new_redis=True)
 """Those of `Stack.onelane`: scripts are known by the digest of their text, which holds the settings."""
 
 

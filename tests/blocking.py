@@ -35,6 +35,10 @@ class AllScripts(LaneStore):
         super().__init__(client, workspace, settings, clock)
         self._scripts |= {name: sdk_script(name, clock) for name in ("submit", "withdraw")}
 
+    async def clear(self, step: Any, journal: Any) -> Any:
+        """A checkpoint without an open write."""
+        return await self.checkpoint(step, open_write=None, journal=journal)
+
     async def submit(self, *args: Any) -> Any:
         """The words of the answer."""
         return await self._run("submit", *args)

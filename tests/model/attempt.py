@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from onelane_worker.lanes.types import (
     KEEP,
     Ended,
+    Fenced,
     GrantedIntent,
     Settled,
-    StillOpen,
     StoredEntry,
 )
 
@@ -218,7 +218,9 @@ class Attempt:
                 target_pointer=stored(pointer) if pointer is not None else None,
                 more=self.more(),
             )
-        except StillOpen:
+        except Fenced as error:
+            if str(error) != "open":
+                raise
             raise PutBack(1_000, unknown=True) from None
         self.history.buried[id] = why
         self.history.active()

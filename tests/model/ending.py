@@ -125,7 +125,7 @@ class Ending(Leased):
         target_pointer: StoredEntry | None = None,
         more: int | None = None,
     ) -> Settled:
-        """The head becomes a dead letter. Raises `StillOpen`."""
+        """The head becomes a dead letter. Raises `Fenced`."""
         if (known := self.enter(step)) is not NO:
             return known
         lane, rules = self.lane(step.lane), self.rules

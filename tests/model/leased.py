@@ -20,7 +20,6 @@ from onelane_worker.lanes.types import (
     RegistryPart,
     Settled,
     Step,
-    StillOpen,
 )
 
 from .granting import Granting
@@ -41,7 +40,7 @@ class Open(NamedTuple):
     """What is remembered of a refused bury."""
 
     def error(self) -> LaneError:
-        return StillOpen("a write is still open")
+        return Fenced("open")
 
 
 class NotTheHead(NamedTuple):

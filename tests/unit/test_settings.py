@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from onelane_worker import bootstrap
 from onelane_worker.engine.lane import Timing
-from onelane_worker.lanes.settings import lane_settings
 from onelane_worker.lanes.types import LaneSettings
 from onelane_worker.planner.policy import Policy
 from onelane_worker.settings import Settings, complaints
@@ -56,12 +55,12 @@ def test_the_hold_after_a_failover_outlasts_every_write_that_redis_may_have_forg
 @pytest.mark.parametrize("hold_s", [0, 5])
 def test_the_hold_can_be_chosen(hold_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONELANE_FAILOVER_HOLD_S", str(hold_s))
-    assert lane_settings(Settings()).failover_hold_ms == hold_s * 1000
+    assert LaneSettings.of(Settings()).failover_hold_ms == hold_s * 1000
 
 
 def test_defaults_are_those_of_the_parts() -> None:
     """Whoever makes a part without settings, as tests do, has the worker that users have."""
-    assert lane_settings(Settings()) == LaneSettings()
+    assert LaneSettings.of(Settings()) == LaneSettings()
     assert bootstrap.policy(Settings()) == Policy(settle_check=True)
     assert bootstrap.timing(Settings()) == Timing()
 
@@ -91,7 +90,7 @@ def test_every_knob_of_the_lanes_reaches_them() -> None:
         parked_retry_s=0.5,
         bulk_rejections=13,
     )
-    lanes, usual = lane_settings(changed, new_redis=True), LaneSettings()
+    lanes, usual = LaneSettings.of(changed, new_redis=True), LaneSettings()
     constant = {"batch_bytes", "schema", "newer_ms", "wake_max", "timeline_max"}
     same = {one.name for one in fields(usual) if getattr(lanes, one.name) == getattr(usual, one.name)}
     assert same == constant

@@ -24,8 +24,8 @@ from onelane_worker.engine.timeline import Observer
 from onelane_worker.engine.workspace_check import OwnIntercom
 from onelane_worker.intercom.client import IntercomClient
 from onelane_worker.lanes.client import TIMEOUT_S, LaneClient, socket_options
-from onelane_worker.lanes.settings import lane_settings
 from onelane_worker.lanes.store import LaneStore
+from onelane_worker.lanes.types import LaneSettings
 from onelane_worker.operate import old_data
 from onelane_worker.operate.redis_requirements import Unfit, require_fit
 from onelane_worker.planner.operations import NotSent, Problem
@@ -72,7 +72,7 @@ async def make_engine(
         workspace = await _open(client, settings.workspace)
         own = OwnIntercom(intercom, client.ask, workspace.keys, end)
         await _confirm(own)
-        stored = lane_settings(settings, new_redis=first and settings.new_redis)
+        stored = LaneSettings.of(settings, new_redis=first and settings.new_redis)
         store = LaneStore(client, workspace, stored)
         watches.append(asyncio.create_task(own.watch(), name="onelane-whose-queue"))
         if settings.dead_letter_ttl_s is not None:

@@ -13,7 +13,6 @@ from onelane_worker.lanes.types import (
     Fenced,
     Grant,
     Step,
-    StillOpen,
     StoredEntry,
 )
 
@@ -213,7 +212,7 @@ def test_a_head_is_not_buried_while_its_write_may_commit(world: World) -> None:
     world.put("a")
     grant = world.grant()
     world.checkpoint(grant)
-    with pytest.raises(StillOpen):
+    with pytest.raises(Fenced, match="open"):
         world.bury(grant)
     world.wait(COMMIT_MS)
     assert world.bury(grant).word == "left"
@@ -223,7 +222,7 @@ def test_a_head_whose_write_was_answered_is_buried_and_its_journal_ends(world: W
     id_ = world.put("a")
     grant = world.grant()
     world.checkpoint(grant, journal=f'{{"ids":["{id_}"]}}')
-    with pytest.raises(StillOpen):
+    with pytest.raises(Fenced, match="open"):
         world.bury(grant, answered=9)
     assert world.bury(grant, answered=1).word == "left"
     assert not {"open", "commit", "journal"} & set(world.lane("a"))
@@ -235,7 +234,7 @@ def test_a_head_that_the_journal_names_is_reconciled_before_it_is_buried(world: 
     grant = world.grant()
     world.checkpoint(grant, journal=f'{{"ids":["{id_}"]}}')
     world.wait(COMMIT_MS)
-    with pytest.raises(StillOpen):
+    with pytest.raises(Fenced, match="open"):
         world.bury(grant)
     world.clear(grant, None)
     settled = world.bury(grant, more=1)

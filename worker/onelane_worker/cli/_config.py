@@ -117,8 +117,8 @@ async def _opened(client: LaneClient, settings: Settings, create: bool) -> OpenW
 
     from onelane.keys import Keys
     from onelane.workspace import META, Workspace, open_calls, opened
-    from onelane_worker.lanes.settings import lane_settings
     from onelane_worker.lanes.store import LaneStore
+    from onelane_worker.lanes.types import LaneSettings
     from onelane_worker.operate import old_data
     from onelane_worker.operate.open_workspace import OpenWorkspace
 
@@ -131,7 +131,7 @@ async def _opened(client: LaneClient, settings: Settings, create: bool) -> OpenW
         workspace = opened(settings.workspace, replies[: len(calls)])
     else:
         workspace = Workspace(settings.workspace, token_hex(16))  # of nobody: nothing is known
-    return OpenWorkspace(workspace, LaneStore(client, workspace, lane_settings(settings)), client.ask)
+    return OpenWorkspace(workspace, LaneStore(client, workspace, LaneSettings.of(settings)), client.ask)
 
 
 def where_redis_is() -> str:

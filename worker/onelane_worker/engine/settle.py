@@ -368,7 +368,7 @@ class Endings:
     async def clear(self, know: Knowledge) -> None:
         """The write was answered: nothing is open any more, but perhaps a create still to be reconciled."""
         sent_at = self._clock()
-        await self._store.clear(self._lease.step(), journal_json(know.journal))
+        await self._store.checkpoint(self._lease.step(), open_write=None, journal=journal_json(know.journal))
         self._lease.extended(sent_at)
 
     def pointers(self, know: Knowledge) -> StoredEntry | None:

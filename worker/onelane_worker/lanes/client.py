@@ -49,10 +49,10 @@ class LaneClient:
         self._waiters = 0
         self._known: set[str] = set()
         """Digests of scripts that Redis has been given."""
-        self._gathered: list[_Call] = []
+        self._free = asyncio.Semaphore(FLIGHTS)
         self._flights: set[asyncio.Task[None]] = set()
-        self._boards = False
-        """A flight takes what is gathered in the next iteration of the loop."""
+        self._gathered: list[_Call] = []
+        """What the next pipeline takes along."""
 
     @classmethod
     def from_url(cls, url: str, tls: Mapping[str, Any], waiting: Waiting | None = None) -> Self:
@@ -81,7 +81,7 @@ class LaneClient:
         await self._redis.aclose()
 
     async def _until_answered(self, send: Callable[[], Awaitable[T]]) -> T:
-        pause_s, waits = FIRST_PAUSE_S, False
+        pause_s = 0.0
         try:
             while True:
                 try:
@@ -89,15 +89,14 @@ class LaneClient:
                 except RedisError as error:
                     if not may_pass(error):
                         raise
-                    if not waits:
-                        waits = True
+                    if not pause_s:
                         self._waiters += 1
                         if self._waiters == 1:
                             self._waiting(error)
+                pause_s = min(2 * pause_s or FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            if waits:
+            if pause_s:
                 self._waiters -= 1
                 if self._waiters == 0:
                     self._waiting(None)
@@ -121,47 +120,35 @@ class LaneClient:
 
     def _send(self, commands: Sequence[Command]) -> asyncio.Future[Sequence[Any]]:
         loop = asyncio.get_running_loop()
-        replies: asyncio.Future[Sequence[Any]] = loop.create_future()
-        self._gathered.append((commands, replies))
-        if not self._boards and len(self._flights) < FLIGHTS:
-            self._boards = True
-            flight = loop.create_task(self._fly(), name="onelane-redis")
+        if not self._gathered or len(self._gathered) >= LONGEST:
+            self._gathered = []
+            flight = loop.create_task(self._fly(self._gathered), name="onelane-redis")
             self._flights.add(flight)
             flight.add_done_callback(self._flights.discard)
+        replies: asyncio.Future[Sequence[Any]] = loop.create_future()
+        self._gathered.append((commands, replies))
         return replies
 
-    async def _fly(self) -> None:
-        """Send what is gathered, until nothing is."""
-        while True:
-            self._boards = False
-            batch, self._gathered = self._gathered[:LONGEST], self._gathered[LONGEST:]
-            if not batch:
-                return
-            await self._deliver(batch)
-            self._boards = True
-            await asyncio.sleep(0)  # whoever was answered may go on with another call
-
-    async def _deliver(self, batch: list[_Call]) -> None:
-        """One pipeline. A caller that waits no more is not answered."""
+    async def _fly(self, calls: list[_Call]) -> None:
+        """One pipeline, as soon as one may leave; until then it gathers calls."""
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for commands, _ in batch:
-                for command in commands:
-                    pipeline.execute_command(*command)
-            found = iter(await pipeline.execute(raise_on_error=False))
-        except Exception as error:
-            for _, replies in batch:
-                if not replies.done():
+            async with self._free:
+                if self._gathered is calls:
+                    self._gathered = []
+                pipeline = self._redis.pipeline(transaction=False)
+                for commands, _ in calls:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                found = iter(await pipeline.execute(raise_on_error=False))
+        except (Exception, asyncio.CancelledError) as error:
+            for _, replies in calls:
+                if not replies.done():  # else the caller waits no more
                     replies.set_exception(error)
-        except asyncio.CancelledError:
-            for _, replies in batch:
-                replies.cancel()
-            raise
-        else:
-            for commands, replies in batch:
-                told = [next(found) for _ in commands]
-                if not replies.done():
-                    replies.set_result(told)
+            return
+        for commands, replies in calls:
+            answer = [next(found) for _ in commands]
+            if not replies.done():
+                replies.set_result(answer)
 
 
 def socket_options(url: str, timeout_s: float) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from onelane.submission import WAKE_MAX
+
+if TYPE_CHECKING:
+    from onelane_worker.settings import Settings
 
 V = TypeVar("V")
 DAY_MS: Final = 86_400_000
@@ -39,11 +42,9 @@ class LaneError(Exception):
 
 
 class Fenced(LaneError):
-    """The lane is not this holder's any more (or the step is stale): nothing was stored or may be written."""
-
-
-class StillOpen(LaneError):
-    """The head cannot be dead-lettered yet: a write may still commit, or the journal names it."""
+    """Nothing was stored or may be written: the lane is not this holder's any more (`fenced`), a later step
+    was done (`stale`), or the head cannot be buried yet, as a write may commit or the journal names it
+    (`open`)."""
 
 
 class NoWorkspace(LaneError):
@@ -91,6 +92,39 @@ class LaneSettings:
     probe_longest_ms: int = 15_000
     bulk_rejections: int = 20
     bulk_pause_ms: int = 15_000
+
+    @classmethod
+    def of(cls, settings: Settings, *, new_redis: bool = False) -> Self:
+        """From the worker's settings. `new_redis`: this Redis was made for this start."""
+
+        def ms(seconds: float) -> int:
+            return round(seconds * 1000)
+
+        return cls(
+            durable=settings.redis_durable,
+            new_redis=new_redis,
+            lease_ms=ms(settings.lease_s),
+            commit_ms=ms(settings.commit_s),
+            failover_hold_ms=ms(settings.hold_s),
+            max_hold_ms=ms(settings.max_hold_s),
+            settle_window_ms=ms(settings.settle_window_s),
+            registry_ttl_ms=ms(settings.registry_ttl_s),
+            consent_ttl_ms=ms(settings.consent_memory_s),
+            version_ttl_ms=ms(settings.version_memory_s),
+            status_ttl_ms=ms(settings.status_ttl_s),
+            unchanged_ttl_ms=ms(min(settings.unchanged_ttl_s, settings.status_ttl_s)),
+            dedupe_ttl_ms=ms(settings.dedupe_ttl_s),
+            fold_max=settings.fold_max,
+            requests_per_10s=settings.requests_per_10s,
+            lane_max=settings.lane_max,
+            queue_max=settings.pending_max,
+            breaker_calls=settings.breaker_calls,
+            breaker_lanes=settings.breaker_lanes,
+            probe_first_ms=min(1_000, ms(settings.parked_retry_s)),
+            probe_longest_ms=ms(settings.parked_retry_s),
+            bulk_rejections=settings.bulk_rejections,
+            bulk_pause_ms=ms(settings.parked_retry_s),
+        )
 
 
 # ── what goes in: tuples of the words that a script takes ─────────────────────────────────────────────────

@@ -1,5 +1,7 @@
--- _gate: may anything be granted now? The epoch, the breakers, and the rate budget. The loader puts this file, behind
--- _clock, _lanes and the table `settings` (LaneSettings), in front of every script of the worker.
+-- _gate: may anything be granted now? The epoch, the breakers, and the rate budget.
+--
+-- Shared parts stand in front of every script of the worker: _clock, _lanes, the table `settings` (LaneSettings), this
+-- one, _grant and _step.
 
 local LEVEL = 0.02  -- of the calls that Intercom allows in ten seconds: how many the bucket holds …
 local REFILL = 0.93  -- … and how many flow into it in ten seconds
@@ -34,9 +36,7 @@ local function breaker_state(name)
   return b[1] or b[2] and 'streak' or 'closed'
 end
 
-local function bulk_state()
-  return settings.bulk_rejections == 0 and 'closed' or breaker_state('breaker:bulk')
-end
+local function bulk_state() return settings.bulk_rejections == 0 and 'closed' or breaker_state('breaker:bulk') end
 
 local function stands_still(state) return state == 'open' or state == 'paused' or in_hold() end
 

@@ -1,5 +1,4 @@
--- _grant: how a lane is granted, or why not; and how external ids are locked. The loader puts this file, behind _gate,
--- in front of every script of the worker.
+-- _grant: how a lane is granted, or why not; and how external ids are locked.
 
 local SUSPECT_ALONE = 2  -- a head with this many kills is granted alone, and is its engine's only suspect
 local KEPT_EXT_MS = math.max(settings.version_ttl_ms, settings.max_hold_ms + settings.commit_ms)
@@ -10,10 +9,9 @@ local function live(name, ttl_ms)
   if redis.call('PTTL', name) < ttl_ms then redis.call('PEXPIRE', name, text(ttl_ms)) end
 end
 
--- Is the lane leased under this fence still?
-local function is_leased(lane, fence)
-  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence', 'until')
-  return l[1] and l[2] == fence and tonumber(l[3]) > now
+local function is_held(lane, token, fence)
+  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
+  return l[1] == token and l[2] == fence
 end
 
 -- ── external ids ──
@@ -64,13 +62,10 @@ end
 -- lock ends by itself.
 local function wait_for_ext(lane, ext, ends)
   local line = key('wait', ext)
-  local place_in_line = redis.call('ZSCORE', line, lane)
-  if not place_in_line then
-    place_in_line = next_order()
-    redis.call('ZADD', line, place_in_line, lane)
-  end
+  local in_line = redis.call('ZSCORE', line, lane) or next_order()
+  redis.call('ZADD', line, in_line, lane)
   redis.call('HSET', key('lane', lane), 'waits', 'x:' .. ext)
-  for _, other in ipairs(redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. place_in_line, 'LIMIT', 0, 100)) do
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. in_line, 'LIMIT', 0, 100)) do
     if is_ready(other) or redis.call('HGET', key('lane', other), 'waits') == 'x:' .. ext then
       return park(lane, now + BLOCKED_MS)
     end
@@ -172,9 +167,8 @@ end
 
 -- What parks the lane until the head can be served; nil: it can.
 local function obstacle(lane, head)
-  if tonumber(head.schema or '1') > settings.schema then
-    return function() park(lane, now + settings.newer_ms) end
-  end
+  local is_newer = tonumber(head.schema or '1') > settings.schema
+  if is_newer then return function() park(lane, now + settings.newer_ms) end end
   for _, ext in ipairs(exts_of(head)) do
     local ends = held_until(ext, lane)
     if ends then return function() wait_for_ext(lane, ext, ends) end end

@@ -1,13 +1,9 @@
--- _step: calls under a lease, and what they store. The loader puts this file, behind _grant, in front of every script of
--- the worker.
+-- _step: calls under a lease, and what they store.
 --
 -- ARGV[2] lane   ARGV[3] token   ARGV[4] fence   ARGV[5] number of the step
 -- Answers of every step before its own: {fenced}: the lane is not the caller's | {stale}: a later step was done
 
-local function owns(lane)
-  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
-  return l[1] == ARGV[3] and l[2] == ARGV[4]
-end
+local function owns(lane) return is_held(lane, ARGV[3], ARGV[4]) end
 
 local function any_ready() return redis.call('EXISTS', READY.interactive, READY.bulk, READY.suspect) > 0 and 1 or 0 end
 
@@ -58,8 +54,7 @@ local function go_on(lane, in_hand)
     store_bucket()
     return 'more', '1'
   end
-  release(lane)
-  give_back(lane, '')
+  step_aside(lane, {})
   place(lane)
   return 'left'
 end

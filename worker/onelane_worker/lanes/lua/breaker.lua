@@ -1,13 +1,11 @@
 -- breaker: what a call said of everybody's calls, or what an operator wants.
---
--- Answers  {closed | streak | half | open | paused, since (ms), next (ms), problem, sort, this call changed it 1 | 0}
---
--- Law      `refused` (a dead token, a missing permission) opens it; `failed` does after several failures in a row on
---          several lanes. The record bears one sort, the widest that had failed when it opened. A probe that is answered
---          makes it half open; then an answered call of that sort (of reads: any) closes it, and any failure opens it
---          again, with the pause between probes as long as it has grown. An operator's pause ends by resume only.
+-- Answers  BreakerView
+-- Law      `refused` (a dead token, a missing permission) opens it; `failed` does after several in a row on several
+--          lanes. The record bears one sort, the widest that had failed when it opened. A probe that is answered makes
+--          it half open; then an answered call of that sort (of reads: any) closes it, and any failure opens it again,
+--          with the pause between probes as long as it has grown. An operator's pause ends by resume only.
 --          Bulk: an equal rejection counts four, anything else takes one back, so bulk intents stop when more than one
---          in five is rejected alike, after that many rejections; four that are written in a row start them again.
+--          in five is rejected alike; four that are written in a row start them again.
 
 local STREAK_MS = 60000
 local EQUAL = 4  -- what an equal rejection counts
@@ -41,12 +39,9 @@ end
 
 local function open()
   redis.call('HDEL', record, 'streak', 'lanes')
-  if state == 'half' then
-    set('pause', text(math.min(settings.probe_longest_ms, 2 * pause_ms)))
-    return stop('open', now + pause_ms)
-  end
-  set('pause', text(settings.probe_first_ms))
-  return stop('open', now + settings.probe_first_ms)
+  local wait_ms = state == 'half' and pause_ms or settings.probe_first_ms
+  set('pause', text(state == 'half' and math.min(settings.probe_longest_ms, 2 * wait_ms) or wait_ms))
+  return stop('open', now + wait_ms)
 end
 
 local words = {}
@@ -110,7 +105,6 @@ local function count_alike(alike, said)
 end
 
 function words.rejected()
-  if full == 0 then return close() end
   if state then return stop_bulk() end
   if lane == b[6] then return count_alike(streak + EQUAL, lane) end
   if streak <= 1 then return count_alike(EQUAL, lane) end
@@ -118,12 +112,12 @@ function words.rejected()
 end
 
 function words.written()
-  if full == 0 then return close() end
   if not state then return count_alike(streak - 1, b[6] or '') end
   if streak - full / EQUAL <= 0 then return close() end
   set('streak', text(streak - full / EQUAL), 'next', text(now))
   return reply(false)
 end
 
+if full == 0 and name == 'breaker:bulk' then return close() end
 if state == 'paused' and word ~= 'pause' and word ~= 'resume' then return reply(false) end
 return words[word]()

@@ -1,10 +1,8 @@
 -- bury: the head cannot be applied: it becomes a dead letter, kept whole; the lane goes on or is released.
---
--- Answers  as settle | {open}
---
--- Law      Owner only, and the head alone. Refused while a write is open that is not the answered step of this very
---          lease, or while the journal names the intent. The lane stays dirty. The pointer (of a change of address, for
---          the lane of the new one) is stored where nobody is known.
+-- Answers  Settled | {open}
+-- Law      The head alone. Refused while a write is open that is not the answered step of this very lease, or while the
+--          journal names the intent. The lane stays dirty. The pointer is for the lane of the new address of a change,
+--          and is stored where nobody is known.
 
 local in_hand, registry, about, elsewhere, consent = unpack(ARGV, 6, 10)  -- calls in hand: '' if no more is wanted
 local id, error, outcome, answered_step, pointer, pointer_about, pointer_elsewhere = unpack(ARGV, 11, 17)
@@ -21,17 +19,15 @@ if not is_answered then
   if l[3] and string.find(l[3], id, 1, true) then return answer('open') end
 end
 
-local function put_pointer(target)
-  local known = redis.call('EXISTS', key('registry', target)) == 1
-  if known and redis.call('HEXISTS', key('lane', target), 'about') == 1 then return end
-  put_registry(target, pointer, pointer_about, pointer_elsewhere)
+local function is_known(target)
+  return redis.call('EXISTS', key('registry', target)) == 1 and redis.call('HEXISTS', key('lane', target), 'about') == 1
 end
 
 redis.call('HDEL', hash, 'open', 'openby', 'commit')
 if is_answered then redis.call('HDEL', hash, 'journal') end
 put_belief(lane, registry, about, elsewhere, consent)
 local target = redis.call('HGET', key('intent', id), 'target')
-if target then put_pointer(target) end
+if target and not is_known(target) then put_registry(target, pointer, pointer_about, pointer_elsewhere) end
 serve(lane, id, 'dead', outcome)
 redis.call('HSET', key('intent', id), 'error', error)
 redis.call('HINCRBY', key('intent', id), 'burials', 1)

@@ -1,9 +1,6 @@
 -- checkpoint: a write is recorded before it is sent; without an open write: it was answered, or provably not sent.
---
--- Answers  {ok, ms when the write can no longer commit} | {ok}: none is open | {ext_busy} | {ext_lost}
---
--- Law      Owner only. Every lock of the grant must still name this lane, else nothing is stored. The record, the
---          journal, the lease, and how long the locks stand come at once.
+-- Answers  Checkpointed
+-- Law      Every lock of the grant must still name this lane, else nothing is stored.
 
 local open_write, journal, registry, about, elsewhere = unpack(ARGV, 6, 10)
 -- Contacts that the write changes and that live at another address; an external id that has to be locked, too.

@@ -1,11 +1,7 @@
 -- claim: an engine takes up to n lanes, and the calls that it needs to begin with them.
---
--- Answers  {word, {grants}, more 1 | 0, calls reserved, ms until the bucket lets more be claimed, epoch since (ms) |
---          false, breaker, bulk breaker}; word: ok | again | stale | open (breaker or operator's pause) | hold | half
---
+-- Answers  Claimed
 -- Law      A claim with an older number does nothing; one with the last number is told what it was granted then, as far
---          as that is still its own, and never anything new. Nothing is granted while the breaker is open or paused, nor
---          in the hold of an epoch; while it is half open, one lane. No lane without a call. Suspects first and in their
+--          as that is still its own, and never anything new. No lane without a call. Suspects come first and in their
 --          order; then interactive lanes; every eighth pop, and else while the bucket is above half, bulk ones. While
 --          bulk intents are stopped, one bulk lane is tried at a time.
 
@@ -32,8 +28,7 @@ if number < last then return reply('stale') end
 if number == last then
   local grants = {}
   for lane, fence in string.gmatch(known[2] or '', '(%S+) (%S+)') do
-    local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
-    if l[1] == token and l[2] == fence then grants[#grants + 1] = grant(lane) end
+    if is_held(lane, token, fence) then grants[#grants + 1] = grant(lane) end
   end
   return reply('again', grants)
 end
@@ -47,10 +42,11 @@ end
 
 if stands_still(line) then return reply(in_hold() and 'hold' or 'open') end
 
--- The one lane that a breaker lets through, and whether it is still at work.
+-- Is the one lane that a breaker lets through still at work?
 local function is_tried(name)
   local lane, fence = string.match(redis.call('HGET', prefix .. name, 'trial') or '', '(%S+) (%S+)')
-  return lane and is_leased(lane, fence)
+  local l = lane and redis.call('HMGET', key('lane', lane), 'token', 'fence', 'until')
+  return l and l[1] and l[2] == fence and tonumber(l[3]) > now
 end
 
 if line == 'half' then
@@ -86,8 +82,7 @@ end
 
 local function next_class()
   turns = turns + 1
-  local turn = turns % BULK_TURN == 0
-  if turn and bulk_waits() then return 'bulk' end
+  if turns % BULK_TURN == 0 and bulk_waits() then return 'bulk' end
   if waits('interactive') then return 'interactive' end
   if not is_low(spoken_for()) and bulk_waits() then return 'bulk' end
 end
@@ -95,19 +90,18 @@ end
 local function take_lane(lane, class)
   local kills = class == 'suspect' and kills_of(lane)
   if not offer(lane, token) then return end
-  local told_grant = grant(lane)
-  grants[#grants + 1] = told_grant
-  granted[#granted + 1] = lane .. ' ' .. told_grant[3]
+  grants[#grants + 1] = grant(lane)
+  local name = lane .. ' ' .. grants[#grants][3]
+  granted[#granted + 1] = name
   if class == 'suspect' then
     has = has + 1
     room = kills < SUSPECT_ALONE and room - 1 or 0
   end
   if class == 'bulk' and bulk == 'open' then
     bulk_stops = true
-    redis.call('HSET', prefix .. 'breaker:bulk', 'trial', granted[#granted],
-      'next', text(now + settings.bulk_pause_ms))
+    redis.call('HSET', prefix .. 'breaker:bulk', 'trial', name, 'next', text(now + settings.bulk_pause_ms))
   end
-  if line == 'half' then redis.call('HSET', prefix .. 'breaker', 'trial', granted[#granted]) end
+  if line == 'half' then redis.call('HSET', prefix .. 'breaker', 'trial', name) end
 end
 
 while #grants < most and pops < 2 * most + POPS do
@@ -134,10 +128,10 @@ end
 
 -- Would another claim be granted something now? If only calls are missing: when it would.
 local function what_is_left()
-  local interactive, bulks = waits('interactive'), bulk_waits()
-  if line == 'half' or not (interactive or bulks or next_suspect()) then return false, 0 end
+  local interactive, bulks, suspect = waits('interactive'), bulk_waits(), next_suspect()
+  if line == 'half' or not (interactive or bulks or suspect) then return false, 0 end
   local can_call = in_hand > #grants or calls_left() > 0
-  if can_call and (interactive or bulks and not is_low(0) or next_suspect()) then return true, 0 end
+  if can_call and (interactive or suspect or bulks and not is_low(0)) then return true, 0 end
   return false, wait_for_calls(math.max(1, bucket.most / 2))
 end
 

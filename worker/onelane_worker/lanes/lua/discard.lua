@@ -1,7 +1,5 @@
 -- discard: an operator gives a dead letter up; its record goes on telling why, for a while.
---
 -- Answers  {ok} | {gone}
---
 -- Law      What it held of a person goes. Repeated, the call changes nothing.
 
 local id, burial, outcome, event = unpack(ARGV, 2, 5)  -- burial: the number that the operator saw

@@ -1,10 +1,8 @@
 -- postpone: the head cannot end now: the lane is released, and looked at again later.
---
--- Answers  {due, ms when, any lane ready}
---
--- Law      Owner only. Nothing leaves the lane, and dirt stays. An unknown write keeps its record and its locks, and the
---          lane waits until it can no longer commit; else both go. A head that yields does not wait if somebody came
---          after its grant; whoever comes later makes the lane ready.
+-- Answers  {due} and Postponed
+-- Law      Nothing leaves the lane, and dirt stays. An unknown write keeps its record and its locks, and the lane waits
+--          until it can no longer commit; else both go. A head that yields does not wait if somebody came after its
+--          grant; whoever comes later makes the lane ready.
 
 local delay_ms, state, unknown, counted, yields, further = unpack(ARGV, 6, 11)
 local error, journal, registry, about, elsewhere, consent = unpack(ARGV, 12, 17)

@@ -1,10 +1,7 @@
 -- replay: a dead letter goes to the tail of its lane once more, under its own id.
---
--- Answers  {accepted, send a wake-up 1 | 0} | {gone} | {lane_full} | {queue_full} | {erasing}
---
--- Law      The letter leaves the dead and stands in its lane at once, of a change with a new marker. Repeated, the call
---          changes nothing. When it was first accepted stays on record; its attempts and kills begin anew. Not while an
---          erasure waits in its lane: the letter is older, and would make the person anew.
+-- Answers  Replayed
+-- Law      Repeated, the call changes nothing. When the letter was first accepted stays on record; attempts and kills
+--          begin anew. Not while an erasure waits in its lane: the letter is older, and would make the person anew.
 
 local id, burial, whole, event = unpack(ARGV, 2, 5)  -- burial: the number that the operator saw
 local record = key('intent', id)

@@ -1,7 +1,5 @@
 -- reserve: calls from the rate budget of the workspace.
---
--- Answers  {calls reserved, ms until more can be had; 0: all were given}
---
+-- Answers  Reserved
 -- Law      The bucket refills evenly. After a 429 nothing is given before its wait is over.
 
 local wanted, throttled_ms = tonumber(ARGV[2]), tonumber(ARGV[3])  -- the wait that a 429 asked for, else 0

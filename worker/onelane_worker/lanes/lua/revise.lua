@@ -1,7 +1,5 @@
 -- revise: a registry entry is stored, if the old one still stands; without a lease.
---
 -- Answers  {ok} | {changed}
---
 -- Law      What the lane knows lives no longer than before.
 
 local lane, old, new = unpack(ARGV, 2, 4)  -- new: '' for none

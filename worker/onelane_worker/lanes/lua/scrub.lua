@@ -1,11 +1,8 @@
 -- scrub: an erasure forgets what the lane still holds of the person.
---
 -- Answers  {ok, dead letters are left 1 | 0}
---
--- Law      Owner only. A dead letter ends, with the outcome that says why. Of the intents that the timeline names, who
---          their contact was goes; how they ended stays until the record is forgotten. The timeline goes, and what is
---          remembered with the external ids, but not their locks. Whoever knows the contacts has to read them again.
---          What still waits is left alone.
+-- Law      Dead letters end. Of the intents that the timeline names, who their contact was goes; how they ended stays
+--          until the record is forgotten. The timeline goes, and what is remembered with the external ids, but not their
+--          locks. Whoever knows the contacts has to read them again. What still waits is left alone.
 
 local MOST = 500
 

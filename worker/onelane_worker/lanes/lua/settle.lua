@@ -1,9 +1,6 @@
 -- settle: intents at the head have ended; the lane goes on with the next batch, or is released.
---
--- Answers  {more, grant, calls reserved, any lane ready} | {left, false, 0, any lane ready}
---
--- Law      Owner only, and only if the ids are those at the head, one by one. Outcomes, registry, consent, versions and
---          the end of journal, open write and dirt come at once. Dirt ends only if a registry entry is stored, or if the
+-- Answers  Settled
+-- Law      Only if the ids are those at the head, one by one. Dirt ends only if a registry entry is stored, or if the
 --          old one's facts were usable.
 
 local in_hand, registry, about, elsewhere, consent = unpack(ARGV, 6, 10)  -- calls in hand: '' if no more is wanted
@@ -43,11 +40,6 @@ local function put_ext(ext)
   live(record, KEPT_EXT_MS)
 end
 
-local function put_left(contact, from, home)
-  redis.call('HSET', key('contact', contact), 'home', home, 'moved', text(now))
-  note_known(from, contact)
-end
-
 -- A guarded create owes a check only where a contact may be unseen that an earlier server knew of.
 local function put_check()
   if check == '' then return redis.call('HDEL', hash, 'check', 'check_id', 'check_at') end
@@ -60,17 +52,17 @@ local function put_check()
   redis.call('HSET', hash, 'check', check, 'check_id', check_id, 'check_at', text(from + tonumber(check_delay_ms)))
 end
 
--- The lane of the new address: it is not leased, because the marker stands at its head.
-local function put_target(target, ...)
-  if not target then return end
-  put_belief(target, ...)
+for _ = 1, tonumber(take()) do put_ext(take()) end
+for _ = 1, tonumber(take()) do
+  local contact, from, home = take(), take(), take()
+  redis.call('HSET', key('contact', contact), 'home', home, 'moved', text(now))
+  note_known(from, contact)
+end
+for _ = 1, tonumber(take()) do  -- the lane of the new address: not leased, because the marker stands at its head
+  local target = redis.call('HGET', key('intent', heads[1]), 'target')
+  put_belief(target, take(), take(), take(), take())
   redis.call('HDEL', key('lane', target), 'dirty')
 end
-
-for _ = 1, tonumber(take()) do put_ext(take()) end
-for _ = 1, tonumber(take()) do put_left(take(), take(), take()) end
-local target = redis.call('HGET', key('intent', heads[1]), 'target')
-for _ = 1, tonumber(take()) do put_target(target, take(), take(), take(), take()) end
 
 redis.call('HDEL', hash, 'open', 'openby', 'commit', 'journal')
 if registry ~= 'keep' or redis.call('HGET', hash, 'usable') == '1' then

@@ -1,13 +1,9 @@
 -- tick: an engine renews its leases; one of the engines moves the lanes that are due. The only recovery path.
---
--- Answers  {{{lane, fence} of each lease that is lost}, any lane ready 1 | 0, breaker, bulk breaker, this engine probes
---          1 | 0, more lanes are due 1 | 0}
---
--- Law      Only an owner's lease is renewed. A lease that has ended is taken back, and its head gets a kill, unless the
---          holder's process was seen later than half a lease before its end: then the lane was lost, and nobody was
---          killed. Nothing is taken back for a while after nobody ticked, nor is a kill charged while writes of before
---          a failover may still commit. Dirt, open write, journal and locks stay. While nothing is granted, only leases
---          are ended.
+-- Answers  Ticked
+-- Law      A lease that has ended is taken back, and its head gets a kill, unless the holder's process was seen later
+--          than half a lease before its end: then the lane was lost, and nobody was killed. Nor is a kill charged while
+--          writes of before a failover may still commit. Dirt, open write, journal and locks stay. While nothing is
+--          granted, only leases are ended.
 
 local MOVER_MS = 1000  -- another engine becomes the mover after this much silence
 local AFTER_SILENCE_MS = 2000  -- nobody ticked, perhaps because Redis was away: engines get this long to renew
@@ -23,8 +19,7 @@ local noted = { 'ticked', text(now) }
 local lost = {}
 for at = 4, #ARGV, 3 do
   local lane, token, fence = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local l = redis.call('HMGET', key('lane', lane), 'token', 'fence')
-  if l[1] == token and l[2] == fence then
+  if is_held(lane, token, fence) then
     lease(lane)
   else
     lost[#lost + 1] = { lane, fence }
@@ -104,6 +99,6 @@ local function move(lane)
   return 1
 end
 
-local moved = 0
-for _, lane in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', text(now), 'LIMIT', 0, MOST)) do moved = moved + move(lane) end
+local moved, due = 0, redis.call('ZRANGEBYSCORE', DUE, '-inf', text(now), 'LIMIT', 0, MOST)
+for _, lane in ipairs(due) do moved = moved + move(lane) end
 return reply(moved == MOST)
