@@ -60,7 +60,8 @@ local function check(lane, fields)
   end
 end
 
--- A free external id with waiters has one that goes on.
+-- A free external id for which lanes wait has one in its line that goes on. One that waits for a lane keeps its place
+-- in the line.
 local function check_waiters(ext)
   local lock = redis.call('HMGET', prefix .. 'ext:' .. ext, 'lane', 'until')
   if lock[2] and tonumber(lock[2]) > now then return nil end
@@ -68,11 +69,14 @@ local function check_waiters(ext)
     local l = redis.call('HMGET', prefix .. 'lane:' .. lock[1], 'token', 'exts')
     if l[1] and string.find(l[2] or '', ext, 1, true) then return nil end
   end
+  local waits = false
   for _, lane in ipairs(redis.call('ZRANGE', prefix .. 'wait:' .. ext, 0, -1)) do
     local due, ready = place_of(lane)
-    if ready or due and due <= now + 2000 or redis.call('HEXISTS', prefix .. 'lane:' .. lane, 'token') == 1 then return nil end
+    local l = redis.call('HMGET', prefix .. 'lane:' .. lane, 'token', 'waits')
+    if ready or due and due <= now + 2000 or l[1] then return nil end
+    waits = waits or l[2] == 'x:' .. ext
   end
-  return 'nobody of those who wait for a free external id goes on'
+  return waits and 'nobody of those who wait for a free external id goes on' or nil
 end
 
 for lane in pairs(redis.changed_lanes(prefix)) do
