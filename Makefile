@@ -33,10 +33,10 @@ demo: $(STAMP) ## Play the user's stories twice: find-then-create, and Onelane
 up: $(STAMP) ## Everything local: Redis, Intercom sandbox, worker, Flower
 	$(BIN)/onelane up
 
-test: lint types contracts unit packaging simulation chaos-short acceptance ## Everything that must hold, on a real server and real processes
+test: lint types contracts unit packaging lowest simulation chaos-short guarantees acceptance ## Everything that must hold, on a real server and real processes
 
 unit: $(DEV_STAMP) ## The fast part of the tests
-	$(BIN)/python -m pytest $(addprefix --ignore=tests/,$(SLOW))
+	$(BIN)/python -m pytest --numprocesses auto $(addprefix --ignore=tests/,$(SLOW))
 
 packaging: $(DEV_STAMP) ## The wheel, installed in fresh environments beside other people's code
 	$(BIN)/python -m pytest tests/packaging
@@ -47,8 +47,8 @@ lowest: $(DEV_STAMP) ## The fast tests with the lowest allowed versions of all d
 pythons: $(DEV_STAMP) ## The fast tests on each Python from 3.11 to 3.14 that is here
 	$(BIN)/nox --session pythons
 
-simulation: $(DEV_STAMP) ## 6,000 random histories in virtual time; some minutes
-	$(BIN)/python -m tests.simulation --histories 6000
+simulation: $(DEV_STAMP) ## 10,000 random histories in virtual time; some minutes
+	$(BIN)/python -m tests.simulation --histories 10000
 	$(BIN)/python -m pytest tests/simulation
 
 guarantees: $(DEV_STAMP) ## Every promise broken on purpose, and its test noticing

@@ -82,8 +82,6 @@ def make_app(settings: Settings) -> Celery:
     app.steps["worker"].add(_engine_step(process))
     app.steps["consumer"].add(_events_step(process))
     worker_init.connect(process.prepare, weak=False)
-    worker_shutting_down.connect(process.stop, weak=False)
-    worker_process_init.connect(_configure_child, weak=False)
     return app
 
 
@@ -112,7 +110,14 @@ class _Process:
         self.engine: EngineThread | None = None
 
     def prepare(self, sender: Any, **_: Any) -> None:
-        """Before anything is started: what Celery is to leave out, and whether Redis can be relied on."""
+        """Before anything is started: what Celery is to leave out, and whether Redis can be relied on.
+
+        Celery's signals are for all apps of a process: a worker of another app is left alone.
+        """
+        if sender.app is not self._app:
+            return
+        worker_shutting_down.connect(self.stop, weak=False)
+        worker_process_init.connect(_configure_child, weak=False)
         logs.configure()
         self._lanes, sender.concurrency = sender.concurrency, 1
         sender.options.update(without_gossip=True, without_mingle=True)  # talk among workers: of no use here

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
 from typer.testing import CliRunner, Result
 
 from onelane_sandbox.client import SandboxControl
@@ -53,6 +55,14 @@ def test_options_reach_the_worker(command: Command, started: list[Any]) -> None:
     assert (ended.exit_code, ended.stderr) == (0, "")
     assert command("worker").exit_code == 0
     assert started == [(3, "warning", "w1@%h"), (None, "info", None)]
+
+
+def test_a_host_applications_own_celery_worker_is_left_alone(valkey_url: str) -> None:
+    host = Celery("host", broker=valkey_url, set_as_current=False)
+    with start_worker(host, pool="solo", concurrency=3, perform_ping_check=False, loglevel="error") as worker:
+        assert worker.concurrency == 3
+        assert celery_app.TASK not in host.tasks
+    host.close()
 
 
 def test_a_name_is_the_same_after_a_restart_and_never_that_of_two_workers(
