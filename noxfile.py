@@ -46,4 +46,5 @@ def pythons(session: nox.Session) -> None:
 
 def _test(session: nox.Session) -> None:
     session.install("--editable", ".[test]")
-    session.run("pytest", "-q", "-p", "no:cacheprovider", *STUCK, *(session.posargs or [*FAST, PLUGIN]))
+    options = ["-q", "--numprocesses=auto", "-p", "no:cacheprovider", *STUCK]
+    session.run("pytest", *options, *(session.posargs or [*FAST, PLUGIN]))
