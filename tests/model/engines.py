@@ -57,6 +57,12 @@ class Job:
         self.steps += 1
         return Step(self.lane, self.token, self.fence, self.steps)
 
+    def extended(self, sent_at: float) -> None:
+        """A script that was first sent then has renewed the lease."""
+        history = self.engine.history
+        if sent_at < self.deadline or not history.rules.lapse_is_final:
+            self.deadline = max(self.deadline, sent_at + history.settings.lease_ms)
+
     def call(self, script: str, *args: Any, **named: Any) -> Steps[Any]:
         """A script under the lease."""
         step, history = self.step(), self.engine.history
@@ -69,7 +75,7 @@ class Job:
             raise
         if script in ("checkpoint", "clear") or isinstance(answer, Settled):
             if getattr(answer, "word", "ok") in ("ok", "more"):
-                self.deadline = max(self.deadline, sent_at + history.settings.lease_ms)
+                self.extended(sent_at)
         return answer
 
 
@@ -249,7 +255,7 @@ class Engine(Owner):
             if (job.lane, job.fence) in ticked.lost:
                 job.lost = True
             else:
-                job.deadline = max(job.deadline, sent_at + history.settings.lease_ms)
+                job.extended(sent_at)
                 history.judge.renewed(job.lane, job.fence)
         self.busy = ticked.ready
         if ticked.ready:

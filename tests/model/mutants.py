@@ -49,7 +49,7 @@ _RULES_BY_SUITE: Final[dict[str, str]] = {
     "flap": "renewed outage_not_charged",
     "pause": "shut_moves_leases_only more_gated",
     "poison": "kill_charged living_not_charged suspects_apart suspect_batch_alone",
-    "failover": "epoch_not_charged epoch",
+    "failover": "epoch_not_charged epoch lapse_is_final",
     "poison32": "suspect_engine_alone",
     "poison_late": "last_chance_unwritten",
     "hold": "hold_refuses_more",

@@ -85,6 +85,7 @@ RULES: Final[dict[str, str]] = {
     "last_chance_unwritten": "a head with all kills is buried, or only reconciled",
     "jobs_by_fence": "an engine keeps its jobs by lane and fence",
     "deadline_from_send": "the own deadline counts from before the first send of the claim",
+    "lapse_is_final": "an own deadline that has passed is not moved by a renewal",
     "hold_refuses_more": "a lane that was held for the maximum hold is released",
     "hold_ends_renewal": "an engine stops renewing a lease at the maximum hold",
     # wake-ups

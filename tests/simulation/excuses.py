@@ -164,6 +164,13 @@ def a_dead_letters_word(history: History, violation: Violation) -> bool:
     return violation.kind == kinds.CONSENT and spoke
 
 
+def an_opt_out_that_waits(history: History, violation: Violation) -> bool:
+    """An opt-out is remembered while it waits, and overrules narrower ones before it. If it becomes a dead
+    letter, what it overruled has not been done either; a replay of it does both."""
+    rejected = [line for line in violation.evidence if "newsletter_opt_out" in line and "rejected" in line]
+    return "superseded" in violation.text and bool(rejected)
+
+
 def a_dead_letters_deed(history: History, violation: Violation) -> bool:
     """Who is killed after the last answer has been applied, and is remembered so: others make way for it."""
     return "superseded" in violation.text and bool(_dead(history, "killed_worker", "erased"))
@@ -231,6 +238,7 @@ EXCUSES = (
     guarded_create,
     one_by_one,
     a_dead_letters_word,
+    an_opt_out_that_waits,
     a_dead_letters_deed,
     killed_while_reviving,
     no_authority,

@@ -86,6 +86,31 @@ def test_an_engine_whose_grant_was_lost_writes_nothing_more(world: World) -> Non
     assert world.calls() == ["Search"]
 
 
+def test_a_holder_that_slept_past_its_lease_writes_nothing_although_the_new_server_knows_it(
+    world: World,
+) -> None:
+    """While it slept another engine had the lane and wrote, and the server that knew of that was lost."""
+    sleeps_s, before = 13.0, list[Any]()
+    began = world.now
+
+    def falls_asleep() -> None:
+        before.append(world.redis.snapshot())
+        world.freeze(world.workers[0].process, sleeps_s)
+
+    world.when(op.Search, falls_asleep)
+    world.fault("intercom", op.Search, "slow")  # it ticks before it reads the answer
+    world.enqueue(LeadCapture(email=ANN, name="Ann"))
+    world.run(1)
+    world.hire()
+    world.run(began + sleeps_s - 0.05 - world.now)
+    assert len(world.contacts(ANN)) == 1
+    world.fail_over(before[0])
+    world.run(300)
+    world.catch_up()
+    world.rest()
+    assert len(world.contacts(ANN)) == 1
+
+
 def test_nobody_is_charged_for_it(world: World) -> None:
     """The intent's own engine is away for long, and a new server says so: no kill."""
     world.fault("redis", "settle", "freeze_before", delay_s=120)

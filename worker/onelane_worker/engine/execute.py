@@ -108,7 +108,7 @@ class Executor:
         performed = Performed(LATE, lease.now_ms())
         for _ in range(TRIES):
             call_until = await self._budget.take()
-            if self._clock() >= lease.own_deadline:
+            if lease.lapsed:
                 break
             send_by = min(lease.own_deadline, call_until)
             sent_ms = lease.now_ms()
@@ -132,7 +132,7 @@ class Executor:
         performed = Performed(LATE, lease.now_ms())
         open_write = self._open_write(operation, record.intents)
         for _ in range(TRIES):
-            if self._clock() >= lease.own_deadline or lease.lost:
+            if lease.lapsed or lease.lost:
                 break
             performed = await self._write_once(operation, lease, record, open_write)
             if not _is_late(performed.reply):
@@ -162,7 +162,7 @@ class Executor:
                 raise LockBusy(record.external_id if answer.word == "ext_busy" else None)
             lease.extended(sent_at)
             commit_until_ms, number = answer.commit_until_ms, step.number
-            if lease.lost:
+            if lease.lost or lease.lapsed:
                 return float("-inf")
             return min(sent_at + self._send_grace_s, lease.own_deadline, call_until)
 

@@ -169,6 +169,7 @@ class _LaneJob:
             shared.clock() >= self._until
             or ended >= shared.timing.slice_intents
             or self._lease.lost
+            or self._lease.lapsed
             or shared.shutdown.asked
             or shared.budget.short
         ):

@@ -27,9 +27,16 @@ class Lease:
         self._granted_ms = grant.now_ms
         self._steps = 0
 
+    @property
+    def lapsed(self) -> bool:
+        """The own deadline has passed. It stays so: a Redis that lost a moment renews the lease of a holder
+        although, in the moment that it lost, another one had it, and wrote."""
+        return self._clock() >= self.own_deadline
+
     def extended(self, sent_at: float) -> None:
-        """A call that was first sent at `sent_at` has renewed the lease."""
-        self.own_deadline = max(self.own_deadline, sent_at + self._lease_s)
+        """A call that was first sent at `sent_at` has renewed the lease, if it had not lapsed by then."""
+        if sent_at < self.own_deadline:
+            self.own_deadline = max(self.own_deadline, sent_at + self._lease_s)
 
     def now_ms(self) -> int:
         """Redis' clock, at most a network delay behind: the age of a fact is never understated."""
