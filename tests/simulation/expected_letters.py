@@ -15,7 +15,7 @@ def may_be_dead(history: History, one: Accepted) -> bool:
     """Poison must be a dead letter; some others may be, for the reasons of this history."""
     attributes = one.intent.get("custom_attributes", {})
     if UNKNOWN_ATTRIBUTE in attributes:
-        return not history.accepted[one.id].lost
+        return one.result == "rejected" or not history.accepted[one.id].lost
     if one.result != "rejected":
         return False
     reason = (one.outcome or {}).get("reason")
