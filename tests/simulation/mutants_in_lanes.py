@@ -171,7 +171,7 @@ IN_LANES = (
                 """
             if name == 'LRANGE' then
               local ids = {}
-              for n = 1, tonumber(ARGV[19]) do ids[n] = ARGV[17 + 3 * n] end
+              for n = 1, tonumber(ARGV[15]) do ids[n] = ARGV[13 + 3 * n] end
               return ids
             end"""
             ),

@@ -197,6 +197,14 @@ def test_a_newer_producers_intent_waits_and_says_why(world: World) -> None:
     assert (status.state, status.attempts, status.error.class_) == ("parked", 0, "unreadable")
 
 
+def test_an_intent_whose_record_is_gone_stops_nobody_else() -> None:
+    with closing(World()) as world:
+        [lost] = world.enqueue(LeadCapture(email=ANN))
+        world.redis.execute("DEL", world.workspace.keys.key("intent", lost.id))
+        [other] = world.enqueue(LeadCapture(email=BOB))
+        assert world.ended(other, within_s=3).result == "created"
+
+
 def test_what_an_older_sdk_accepted_and_todays_refuses_says_why(world: World) -> None:
     [receipt] = world.enqueue(LATER)
     older = json.loads(world.hash("intent", receipt.id)["payload"])

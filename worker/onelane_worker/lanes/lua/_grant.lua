@@ -118,7 +118,7 @@ local function grant(lane)
   for n, id in ipairs(redis.call('LRANGE', key('queue', lane), 0, tonumber(l.batch) - 1)) do
     local i = redis.call('HMGET', key('intent', id), 'payload', 'at', 'attempts', 'kills', 'again', 'whole', 'burials',
       'bulk', 'error', 'target')
-    intents[n] = { id, i[1], i[2], i[3] or 0, i[4] or 0, i[5], i[6] or 0, i[7] or 0, i[8] or 0 }
+    intents[n] = { id, i[1] or '', i[2] or 0, i[3] or 0, i[4] or 0, i[5], i[6] or 0, i[7] or 0, i[8] or 0 }
     if n == 1 then error, target = i[9], i[10] end
   end
   for n, ext in ipairs(words_of(l.exts)) do locks[n] = lock_told(ext) end
