@@ -138,16 +138,22 @@ def settings_for(random: Random, keys_end: bool) -> LaneSettings:
     )
 
 
+def compare(server: Server, seed: int, *, keys_end: bool, calls: list[Call] | None = None) -> None:
+    """A sequence of calls, made on both. Raises `Difference`. `calls` is told what was called."""
+    made = calls if calls is not None else []
+    twin = Twin(server, settings_for(Random(seed), keys_end))
+    drawn = Drawn(Random(seed), twin, LONGEST_MS if keys_end else SHORT_MS)
+    for _ in range(CALLS):
+        made.append(drawn.next())
+        drawn.heard(made[-1], twin.do(made[-1]))
+
+
 def play(server: Server, seed: int, *, keys_end: bool) -> None:
-    """A sequence of calls. Fails with the shortest that shows a difference."""
+    """Fails with the shortest sequence that shows a difference."""
     settings = settings_for(Random(seed), keys_end)
     calls: list[Call] = []
-    twin = Twin(server, settings)
-    drawn = Drawn(Random(seed), twin, LONGEST_MS if keys_end else SHORT_MS)
     try:
-        for _ in range(CALLS):
-            calls.append(drawn.next())
-            drawn.heard(calls[-1], twin.do(calls[-1]))
+        compare(server, seed, keys_end=keys_end, calls=calls)
     except Difference as difference:
         shortest, why = _shrink(server, settings, calls, difference)
         pytest.fail(f"seed {seed}, {settings}\n" + "\n".join(map(str, shortest)) + f"\n{why}")
