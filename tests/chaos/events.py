@@ -17,10 +17,7 @@ from onelane_worker.cli._local_stack import Program, is_ready
 
 from .fleet import START_S, Fleet
 from .recovery import Recovery, Scene, watch
-from .scale import HOLD_S, LEASE_S, SETTLE_WINDOW_S
 
-RECOVERY_TIMEOUT_S = START_S + LEASE_S + 2 * SETTLE_WINDOW_S + 10
-"""A lane that has not moved by then is stuck; what is late is judged by its own clock."""
 _QUEUE = wake_queue(DEFAULT_WORKSPACE)
 _MOST_COPIES = 20
 
@@ -36,6 +33,8 @@ class Toll:
     recoveries: list[Recovery] = field(default_factory=list)
     frozen: list[Span] = field(default_factory=list)
     stalled: list[Span] = field(default_factory=list)
+    away: list[Span] = field(default_factory=list)
+    """From each kill of Redis until it served again."""
     rollbacks: list[Span] = field(default_factory=list)
     moments_s: list[float] = field(default_factory=list)
     """How much time Redis lost, each time that it lost power."""
@@ -57,8 +56,9 @@ class Nobody(Exception):
 class Tormentor:
     """Does the events, by one stream of chance."""
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    def __init__(self, fleet: Fleet, seed: int, hold_s: float) -> None:
         self.toll = Toll()
+        self._hold_s = hold_s
         self._fleet = fleet
         self._dice = Random(f"torment {seed}")
 
@@ -94,9 +94,12 @@ class Tormentor:
         def ready() -> float | None:
             return ready_at or (time.time() if is_ready(first) else None)
 
-        hold_s = 0.0 if self._fleet.durable else HOLD_S
-        scene = Scene(self._fleet.direct, event, killed_at, ready, self._fleet.stages, hold_s)
-        self.toll.recoveries.append(watch(scene, RECOVERY_TIMEOUT_S))
+        windows = self._fleet.scale.windows
+        fleet, lease_s = self._fleet, windows.lease_s
+        scene = Scene(fleet.direct, event, killed_at, ready, fleet.stages, lease_s, self._hold_s)
+        # A lane that has not moved by then is stuck; what is late is judged by its own clock.
+        patience_s = START_S + windows.lease_s + windows.hold_s + 2 * windows.settle_window_s
+        self.toll.recoveries.append(watch(scene, patience_s))
         for worker in others:
             worker.start()
         for worker in dead:
@@ -113,7 +116,7 @@ class Tormentor:
         victim = self._victim(self._fleet.workers)
         began = time.time()
         victim.send(signal.SIGSTOP)
-        time.sleep(LEASE_S + self._dice.uniform(0.2, 2.0))
+        time.sleep(self._fleet.scale.windows.lease_s + self._dice.uniform(0.2, 2.0))
         victim.send(signal.SIGCONT)
         self.toll.frozen.append(Span(began, time.time()))
 
@@ -138,6 +141,7 @@ class Tormentor:
         self.toll.killed["Redis"] += 1
         time.sleep(self._dice.uniform(0.0, 1.0))
         valkey.start()
+        self.toll.away.append(Span(lost_to, time.time()))
         if not always:
             self.toll.moments_s.append(lost_to - lost_from)
             self.toll.rollbacks.append(Span(lost_from, time.time()))
@@ -170,7 +174,7 @@ class Tormentor:
         began = time.time()
         for proxy in (self._fleet.lanes_proxy, self._fleet.broker_proxy):
             proxy.stall()
-        time.sleep(self._dice.uniform(0.3, 1.5 * LEASE_S))
+        time.sleep(self._dice.uniform(0.3, 1.5 * self._fleet.scale.windows.lease_s))
         for proxy in (self._fleet.lanes_proxy, self._fleet.broker_proxy):
             proxy.resume()
         self.toll.stalled.append(Span(began, time.time()))

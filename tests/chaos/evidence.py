@@ -10,7 +10,7 @@ from typing import Any
 from tests.checker.history import Accepted, Declared, Span
 
 Json = dict[str, Any]
-_TOLD = ("commit_window_s", "frozen_slack_s", "newsletter_types")
+_TOLD = ("commit_window_s", "frozen_slack_s", "rollback_slack_s", "newsletter_types")
 
 
 def dump(
@@ -38,6 +38,7 @@ def load(path: Path) -> tuple[list[Accepted], list[Json], list[Json], Declared]:
         rollbacks=tuple(Span(**span) for span in told["rollbacks"]),
         commit_window_s=told["commit_window_s"],
         frozen_slack_s=told["frozen_slack_s"],
+        rollback_slack_s=told["rollback_slack_s"],
         newsletter_types=tuple(told["newsletter_types"]),
     )
     accepted = [Accepted(**one) for one in evidence["accepted"]]

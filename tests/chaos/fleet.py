@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from onelane_worker.cli._local_stack import Program, is_ready
 
 from .processes import POLL_S, Valkey, python, wait_until
 from .proxy import Proxy
-from .scale import FAULTS, INDEX_LAG_S, LOST_LANE_REPLIES, SETTINGS, Scale
+from .scale import LOST_LANE_REPLIES, SETTINGS, Scale
 from .worklist import ATTRIBUTES, Writer
 
 START_S = 90.0
@@ -37,14 +38,20 @@ _SANDBOX = (
     "run(port=0, index_lag={lag}, seed={seed}, rate_per_minute=10_000_000, "
     "on_ready=lambda url: print('serving', url, flush=True))"
 )
-_WORKER = ("-m", "celery", "-A", "onelane_worker.app", "worker", "-c", "8", "-l", "INFO")
+_WORKER = ("-m", "celery", "-A", "onelane_worker.app", "worker", "-l", "INFO")
 
 
 class Fleet:
-    """A context manager: inside, everything runs except the producers, which `enqueue` starts."""
+    """A context manager: inside, everything runs except the producers, which `enqueue` starts.
 
-    def __init__(self, scale: Scale, seed: int, folder: Path, appendfsync: str, durable: bool) -> None:
+    `settings`: of the workers, beside those that always hold.
+    """
+
+    def __init__(
+        self, scale: Scale, seed: int, folder: Path, appendfsync: str, settings: Mapping[str, object]
+    ) -> None:
         self.scale = scale
+        self._settings = settings
         self.folder = folder
         self.valkey = Valkey(folder / "valkey", appendfsync)
         self.workers: list[Program] = []
@@ -52,7 +59,6 @@ class Fleet:
         self.began = 0.0
         self._pace = folder / "pace"
         self._seed = seed
-        self.durable = durable
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -83,7 +89,7 @@ class Fleet:
             self.await_ready(worker)
 
     def _start_sandbox(self, stack: ExitStack) -> str:
-        code = _SANDBOX.format(lag=INDEX_LAG_S, seed=self._seed)
+        code = _SANDBOX.format(lag=self.scale.windows.index_lag_s, seed=self._seed)
         sandbox = python("sandbox", ["-c", code], {}, self.folder / "sandbox.log")
         stack.callback(sandbox.stop)
         sandbox.start()
@@ -103,10 +109,11 @@ class Fleet:
     def _worker(self, number: int) -> Program:
         settings = {
             **SETTINGS,
+            **self.scale.windows.settings,
             "REDIS_URL": self.redis_url,
             "BROKER_URL": self.broker_url,
-            "REDIS_DURABLE": self.durable,
             "INTERCOM_URL": f"http://127.0.0.1:{self.intercom_proxy.port}",
+            **self._settings,
         }
         name = f"worker{number}"
         args = [*_WORKER, "-n", f"{name}@chaos"]
@@ -131,7 +138,7 @@ class Fleet:
 
     def let_faults_loose(self) -> None:
         """The sandbox begins to fail at random."""
-        for options in FAULTS:
+        for options in self.scale.faults:
             self.control.fault(str(options["fault"]), times=None, **_rest(options))
         self.lanes_proxy.drop_replies(FOR_EVER, LOST_LANE_REPLIES, to=_LANE_SCRIPTS)
 
@@ -148,7 +155,8 @@ class Fleet:
             worklist, journal = self.worklist(number), self.journal(number)
             worklist.write_text("".join(json.dumps(asdict(item)) + "\n" for item in items))
             where = [str(path) for path in (worklist, journal, self._pace)]
-            args = ["-m", "tests.chaos.producer", *where, str(self.began)]
+            limits = [str(self.began), str(self.scale.pending_max)]
+            args = ["-m", "tests.chaos.producer", *where, *limits]
             name, urls = f"producer{number}", {"REDIS_URL": self.redis_url, "BROKER_URL": self.broker_url}
             program = python(name, args, urls, self.folder / f"{name}.log")
             self._stack.callback(program.stop)

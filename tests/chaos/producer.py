@@ -1,9 +1,10 @@
-"""`python -m tests.chaos.producer WORKLIST JOURNAL PACE START`: one producer, as a service would be one.
+"""`python -m tests.chaos.producer WORKLIST JOURNAL PACE START PENDING_MAX`: a producer as services have one.
 
 It takes its intents from a list (its own database, so to speak) and notes every receipt in a journal. Killed
 and started again, it goes on behind the last note; what was under way is sent again under its dedupe key.
 It never gives an intent up: Redis that is away is waited for, and so is a queue that is full. PACE names a
-file that says how far in time it may go: what is done to the system must meet a system at work.
+file that says how far in time it may go: what is done to the system must meet a system at work. START is the
+time (epoch seconds) from which the list counts, PENDING_MAX how many intents may wait.
 """
 
 from __future__ import annotations
@@ -17,16 +18,14 @@ from typing import TextIO
 from onelane import ContactQueue, QueueFull, QueueSettings, QueueUnavailable, Receipt
 
 ENQUEUE_TIMEOUT_S = 2.0
-PENDING_MAX = 48
-"""Most waiting intents: a lane that only waits for its turn in a long line says nothing about recovery."""
 PAUSE_S = 0.02
 
 
-def main(worklist: Path, journal: Path, pace: Path, began: float) -> None:
+def main(worklist: Path, journal: Path, pace: Path, began: float, pending_max: int) -> None:
     """Work the list off."""
     done = sum(1 for line in journal.read_text().splitlines() if line) if journal.exists() else 0
     items = [json.loads(line) for line in worklist.read_text().splitlines()]
-    settings = QueueSettings.from_env(enqueue_timeout_s=ENQUEUE_TIMEOUT_S, pending_max=PENDING_MAX)
+    settings = QueueSettings.from_env(enqueue_timeout_s=ENQUEUE_TIMEOUT_S, pending_max=pending_max)
     queue = ContactQueue(settings)
     with queue, journal.open("a") as notes:
         for item in items[done:]:
@@ -62,4 +61,4 @@ def _note(notes: TextIO, receipts: list[Receipt], accepted_at: list[float]) -> N
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

@@ -1,13 +1,14 @@
 """How soon lanes move again after a kill.
 
-At the kill every lane with waiting intents is photographed. It has moved once anything of it is different
-that only a living holder changes: fence, head, lease, open write. A lane can move one lease after a worker
-was there, and, if a write of it may still commit or its retry has its time, not before that. It must have
-moved four seconds later: a timer ticks every half second, and where nobody could tick for half a lease, no
-lease is ended for two seconds.
+At the kill every lane with waiting intents is photographed. It has moved once it was granted again (another
+fence or another head), or stands in line to be. A lane that only its dead holder's lease kept must have moved
+one lease and four seconds after a worker was there: a timer ticks every half second, and where nobody ticked
+for half a lease, no lease is ended for two seconds. A lane with a write that may still commit, or with a
+retry that has its time, must have moved one second after that time; if it was leased, too, it has the longer
+of the two.
 
-A lane that is ready was not touched by the kill: it waits for its place in the line as before. It is watched,
-too, but the line's length is not the kill's doing.
+A lane that is ready, or waits for another lane, was not touched by the kill: it waits for its place in the
+line as before. It is watched, too, but the line's length is not the kill's doing.
 
 What the machine owes is taken off the delay before it is judged (see `noise`), up to a cap: a late lane that
 would need more is neither within nor too late, but not proven, and shown with its raw time.
@@ -18,24 +19,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from redis import Redis
 
 from onelane.keys import READY_CLASSES, Keys
 
 from .noise import Clock, Stages
-from .scale import LEASE_S
 
 LOOK_EVERY_S = 0.05
-SLACK_S = 4.0
-BOUND_S = LEASE_S + SLACK_S
+LEASE_SLACK_S = 4.0
+TIME_SLACK_S = 1.0
+MOVER_SILENCE_S = 1.0
+"""If the dead worker was the one that moved lanes, another one does so after this."""
 MOST_TAKEN_OFF_S = 1.5
 """Of one lane's delay. The kernel cannot say whether the thread that waited was on this lane's way; were all
-its waits taken off, any delay would vanish on a busy machine. So it stays less than the bound itself: what
-counts as within has moved 5.5 s after it could, at the latest, whatever the machine did."""
+its waits taken off, any delay would vanish on a busy machine."""
 KEY = Keys().key
-_FIELDS = ("fence", "until", "commit")
-Picture = tuple[str | None, ...]
+_FIELDS = ("fence", "until", "commit", "waits")
+Picture = tuple[str | None, str | None]
+"""Head and fence: only a grant changes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,24 @@ class Waiting:
 
     lane: str
     picture: Picture
+    leased: bool
     free_at: float
     """When it may be served again at the earliest, apart from its lease (epoch seconds; 0: at once)."""
-    kept_by: str
+    in_line: bool
+    """It is ready, or waits for another lane."""
+
+    def could_move_at(self, open_at: float, lease_s: float) -> float:
+        """By the end of its lease and its time. `open_at`: since when somebody is there to serve it."""
+        return max(self.free_at, open_at + lease_s * self.leased)
+
+    def must_move_by(self, killed_at: float, open_at: float, lease_s: float) -> float:
+        """The latest moment that is in time."""
+        by_lease = open_at + lease_s + LEASE_SLACK_S if self.leased else 0.0
+        by_time = max(self.free_at, open_at, killed_at + MOVER_SILENCE_S) + TIME_SLACK_S
+        return max(by_lease, by_time if self.free_at or not self.leased else 0.0)
 
     def __str__(self) -> str:
-        return f"{self.lane} ({self.kept_by})"
+        return f"{self.lane} ({'lease' if self.leased else 'time'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,7 @@ class Scene:
     """Since when a worker is there."""
     stages: Callable[[], Stages]
     """The processes that a wake-up passes through."""
+    lease_s: float
     hold_s: float = 0.0
     """How long nothing is granted after Redis came back."""
 
@@ -87,45 +103,31 @@ class Recovery:
     blocked_s: float = 0.0
     """Slowest of them, counted from that time."""
     in_line: int = 0
-    """Lanes that were ready."""
+    """Lanes that were ready, or waited for another lane."""
     in_line_s: float = 0.0
     """Slowest of them, counted like the free ones; not judged."""
     judged: int = 0
     """Free and blocked lanes of which it can be said whether they were late."""
-    late_s: float = -LEASE_S
-    """Worst delay of a judged lane, from when it could move, less its waits for a processor."""
+    late_s: float = -inf
+    """Of the judged lane that was nearest to being late, or latest: by how much, less its waits for a
+    processor. Negative: the time to spare."""
     waited_s: float = 0.0
     """The longest of these waits: the most that was taken off any judged lane's delay."""
-    raw_late_s: float = -LEASE_S
-    """Worst delay of a judged lane with nothing taken off."""
+    raw_late_s: float = -inf
+    """The same as `late_s` with nothing taken off."""
     latest: str = ""
     """The lane of `late_s`, and what kept it at the kill: its lease, or its time."""
     unproven: int = 0
     """Free and blocked lanes that are late, unless more is taken off than may be."""
-    unproven_late_s: float = -LEASE_S
-    """Worst delay of these, with nothing taken off."""
+    unproven_late_s: float = -inf
+    """The latest of these, with nothing taken off."""
     stuck: list[str] = field(default_factory=list)
     """Lanes that did not move at all."""
 
     @property
-    def judged_s(self) -> float:
-        """The worst delay, counted so that a lease is part of it: at most BOUND_S."""
-        return LEASE_S + self.late_s
-
-    @property
-    def raw_s(self) -> float:
-        """The same without anything taken off."""
-        return LEASE_S + self.raw_late_s
-
-    @property
-    def unproven_s(self) -> float:
-        """The slowest lane that is not proven, counted like `raw_s`."""
-        return LEASE_S + self.unproven_late_s
-
-    @property
     def late(self) -> bool:
-        """The promise is broken, whatever the machine did: a lane moved later than SLACK_S after it could."""
-        return bool(self.stuck) or self.late_s > SLACK_S
+        """The promise is broken, whatever the machine did."""
+        return bool(self.stuck) or self.late_s > 0
 
     @property
     def too_busy(self) -> bool:
@@ -143,25 +145,21 @@ def photograph(redis: Redis, lanes: list[str]) -> list[Waiting]:
     now = time.time()
     with redis.pipeline(transaction=False) as pipe:
         for lane in lanes:
-            _ask(pipe, lane)
+            pipe.lindex(KEY("queue", lane), 0)
+            pipe.hmget(KEY("lane", lane), _FIELDS)
             pipe.zscore(KEY("due"), lane)
         answers = pipe.execute()
     found = []
     for lane, head, held, due in zip(lanes, answers[::3], answers[1::3], answers[2::3], strict=True):
         if head is None:  # it emptied meanwhile
             continue
-        until, commit = (float(held[place] or 0) / 1000 for place in (1, 2))
-        waits_until = (due or 0) / 1000
-        leased = until > 0 and due is not None and waits_until <= until + 0.001
-        free_at = max(commit if commit > now else 0.0, 0.0 if leased or waits_until <= now else waits_until)
-        kept_by = "lease" if leased else "time" if due is not None else "the line"
-        found.append(Waiting(lane, (head, *held), free_at, kept_by))
+        fence, until_ms, commit_ms, waits = held
+        until, commit, at = float(until_ms or 0) / 1000, float(commit_ms or 0) / 1000, (due or 0) / 1000
+        leased = until > 0 and due is not None and at <= until + 0.001
+        free_at = max(commit if commit > now else 0.0, 0.0 if leased or at <= now else at)
+        in_line = waits is not None or due is None
+        found.append(Waiting(lane, (head, fence), leased, free_at, in_line))
     return found
-
-
-def _ask(pipe: Redis, lane: str) -> None:
-    pipe.lindex(KEY("queue", lane), 0)
-    pipe.hmget(KEY("lane", lane), _FIELDS)
 
 
 def watch(scene: Scene, timeout_s: float) -> Recovery:
@@ -176,18 +174,14 @@ class _Watch:
         self._clock = Clock(scene.stages)
         self._ready_at: float | None = None
         self._open_at = 0.0
-        self._in_line: set[str] = set()
         self.recovery = Recovery(scene.event, scene.killed_at)
         self._waiting = self._lanes()
 
     def _lanes(self) -> dict[str, Waiting]:
         queues = self._redis.scan_iter(KEY("queue", "*"), count=1000)
-        lanes = [key.rpartition(":")[2] for key in queues]
-        line = {lane for one in READY_CLASSES for lane in self._redis.zrange(KEY("ready", one), 0, -1)}
-        waiting = photograph(self._redis, lanes)
-        self._in_line = {one.lane for one in waiting if one.lane in line}
-        judged = [one for one in waiting if one.lane not in self._in_line]
-        self.recovery.in_line = len(self._in_line)
+        waiting = photograph(self._redis, [key.rpartition(":")[2] for key in queues])
+        judged = [one for one in waiting if not one.in_line]
+        self.recovery.in_line = len(waiting) - len(judged)
         self.recovery.blocked = sum(1 for one in judged if one.free_at)
         self.recovery.free = len(judged) - self.recovery.blocked
         return {one.lane: one for one in waiting}
@@ -197,7 +191,7 @@ class _Watch:
         while self._waiting and time.time() < until:
             time.sleep(LOOK_EVERY_S)
             self._look_for_worker(self._clock.look())
-            for lane in self._moved():
+            for lane in self._moved(self._clock.now):
                 self._note(self._waiting.pop(lane))
         self.recovery.stuck = sorted(self._waiting)
         return self.recovery
@@ -219,40 +213,49 @@ class _Watch:
         held_until = since_ms / 1000 + self._scene.hold_s if since_ms else 0.0
         return max(throttled_ms / 1000, held_until)
 
-    def _moved(self) -> list[str]:
+    def _moved(self, now: float) -> list[str]:
         with self._redis.pipeline(transaction=False) as pipe:
+            for one in READY_CLASSES:
+                pipe.zrange(KEY("ready", one), 0, -1)
             for lane in self._waiting:
-                _ask(pipe, lane)
+                pipe.lindex(KEY("queue", lane), 0)
+                pipe.hget(KEY("lane", lane), "fence")
             answers = pipe.execute()
-        pictures = [(head, *held) for head, held in zip(answers[::2], answers[1::2], strict=True)]
-        pairs = zip(self._waiting.values(), pictures, strict=True)
-        return [one.lane for one, now in pairs if now != one.picture]
+        line = {lane for ready in answers[: len(READY_CLASSES)] for lane in ready}
+        answers = answers[len(READY_CLASSES) :]
+        pictures = zip(answers[::2], answers[1::2], strict=True)
+        return [
+            one.lane
+            for one, picture in zip(self._waiting.values(), pictures, strict=True)
+            if picture != one.picture or (not one.in_line and now >= one.free_at and one.lane in line)
+        ]
 
     def _note(self, lane: Waiting) -> None:
         """It has moved by now. Before a worker was seen at work, nothing was late."""
         recovery, now = self.recovery, self._clock.now
         open_at = now if self._ready_at is None else self._open_at
         took_s = max(0.0, now - open_at)
-        if lane.lane in self._in_line:
+        if lane.in_line:
             recovery.in_line_s = max(recovery.in_line_s, took_s)
             return
         if lane.free_at:
             recovery.blocked_s = max(recovery.blocked_s, now - max(lane.free_at, open_at))
         else:
             recovery.free_s = max(recovery.free_s, took_s)
-        could_move_at = max(open_at + LEASE_S, lane.free_at)
-        self._judge(lane, now - could_move_at, could_move_at)
+        self._judge(lane, open_at)
 
-    def _judge(self, lane: Waiting, delay_s: float, could_move_at: float) -> None:
-        recovery = self.recovery
-        waited_s = min(max(0.0, delay_s), self._clock.waited_since(could_move_at))
+    def _judge(self, lane: Waiting, open_at: float) -> None:
+        recovery, now, lease_s = self.recovery, self._clock.now, self._scene.lease_s
+        late_s = now - lane.must_move_by(self._scene.killed_at, open_at, lease_s)
+        could_move_at = lane.could_move_at(open_at, lease_s)
+        waited_s = min(max(0.0, now - could_move_at), self._clock.waited_since(could_move_at))
         taken_s = min(waited_s, MOST_TAKEN_OFF_S)
-        if delay_s - taken_s > SLACK_S >= delay_s - waited_s:
+        if late_s - taken_s > 0 >= late_s - waited_s:
             recovery.unproven += 1
-            recovery.unproven_late_s = max(recovery.unproven_late_s, delay_s)
+            recovery.unproven_late_s = max(recovery.unproven_late_s, late_s)
             return
         recovery.judged += 1
-        recovery.raw_late_s = max(recovery.raw_late_s, delay_s)
+        recovery.raw_late_s = max(recovery.raw_late_s, late_s)
         recovery.waited_s = max(recovery.waited_s, taken_s)
-        if delay_s - taken_s >= recovery.late_s:
-            recovery.late_s, recovery.latest = delay_s - taken_s, str(lane)
+        if late_s - taken_s >= recovery.late_s:
+            recovery.late_s, recovery.latest = late_s - taken_s, str(lane)

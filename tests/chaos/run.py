@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from .events import Toll, Tormentor
 from .evidence import dump
 from .fleet import FOR_EVER, Fleet
 from .ledger import Ledger, read
-from .scale import HTTP_TIMEOUT_S, WRITE_TAIL_S, Scale
+from .scale import Scale, Windows
 
 TICK_S = 0.05
 HOLDS, BROKEN = "The promise holds", "BROKEN"
@@ -34,12 +35,25 @@ class Options:
     scale: Scale
     seed: int
     appendfsync: str = "always"
+    trusted: bool | None = None
+    """Whether the workers are told that Redis loses nothing; None: half of the seeds tell them what is so."""
+    hold: bool = True
+    """Whether they hold after a failover."""
 
     @property
     def durable(self) -> bool:
-        """Whether the workers are told that Redis loses nothing (REDIS_DURABLE). Only then is it true that
-        they may create without a thought of epochs; half of the seeds let them think all the same."""
-        return self.appendfsync == "always" and self.seed % 2 == 0
+        """REDIS_DURABLE."""
+        return self.appendfsync == "always" and self.seed % 2 == 0 if self.trusted is None else self.trusted
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Of the workers."""
+        return {"REDIS_DURABLE": self.durable, **({} if self.hold else {"FAILOVER_HOLD_S": 0})}
+
+    @property
+    def hold_s(self) -> float:
+        """How long nothing is granted after Redis came back."""
+        return self.scale.windows.hold_s if self.hold and not self.durable else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,8 @@ class Result:
     unsent: int
     faults: Counter[str]
     seconds: float
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """The sandbox's log."""
 
     @property
     def ok(self) -> bool:
@@ -85,14 +101,15 @@ class Result:
         return len(self.report.of(kind))
 
     @property
-    def slowest_recovery_s(self) -> float:
-        """Of any judged lane, less what our processes waited for a processor."""
-        return max((one.judged_s for one in self.toll.recoveries), default=0.0)
+    def latest_s(self) -> float:
+        """By how much the latest judged lane was late, less what our processes waited for a processor.
+        Negative: the least time that any had to spare."""
+        return max((one.late_s for one in self.toll.recoveries), default=-inf)
 
     @property
-    def slowest_raw_s(self) -> float:
+    def latest_raw_s(self) -> float:
         """Of any lane, judged or not proven, with nothing taken off."""
-        return max((max(one.raw_s, one.unproven_s) for one in self.toll.recoveries), default=0.0)
+        return max((max(one.raw_late_s, one.unproven_late_s) for one in self.toll.recoveries), default=-inf)
 
     @property
     def lanes_unproven(self) -> int:
@@ -103,22 +120,22 @@ class Result:
 def run(options: Options, folder: Path, progress: Callable[[str], None]) -> Result:
     """Start everything, torment it, let it come to rest, judge it. `folder` keeps logs and evidence."""
     began = time.monotonic()
-    with Fleet(options.scale, options.seed, folder, options.appendfsync, options.durable) as fleet:
+    with Fleet(options.scale, options.seed, folder, options.appendfsync, options.settings) as fleet:
         fleet.let_faults_loose()
         fleet.let_producers_go_to(_schedule(options)[0][0])
         fleet.enqueue()
-        tormentor = Tormentor(fleet, options.seed)
+        tormentor = Tormentor(fleet, options.seed, options.hold_s)
         _torment(fleet, tormentor, options, progress)
         fleet.calm_down()
         drained = _drain(fleet, tormentor, progress)
         progress("judging")
         ledger = read(fleet)
         contacts, requests = fleet.control.contacts(), _requests_at_rest(fleet)
-        declared = _declared(ledger, tormentor.toll)
+        declared = _declared(ledger, tormentor.toll, options.scale.windows)
         report = check(ledger.accepted, contacts, requests, declared)
     dump(folder / "evidence.json", ledger.accepted, contacts, requests, declared)
     faults, seconds = _faults(fleet, tormentor.toll, requests), time.monotonic() - began
-    return Result(options, report, tormentor.toll, drained, ledger.unsent, faults, seconds)
+    return Result(options, report, tormentor.toll, drained, ledger.unsent, faults, seconds, requests)
 
 
 def _faults(fleet: Fleet, toll: Toll, requests: list[dict[str, Any]]) -> Counter[str]:
@@ -177,7 +194,7 @@ def _drain(fleet: Fleet, tormentor: Tormentor, progress: Callable[[str], None]) 
 
 def _requests_at_rest(fleet: Fleet) -> list[dict[str, Any]]:
     """The request log, once nothing is under way any more."""
-    until = time.monotonic() + HTTP_TIMEOUT_S + WRITE_TAIL_S + 5
+    until = time.monotonic() + fleet.scale.windows.hold_s + 5
     while True:
         requests = fleet.control.requests()
         if all(one["duration_ms"] is not None for one in requests) or time.monotonic() > until:
@@ -185,11 +202,12 @@ def _requests_at_rest(fleet: Fleet) -> list[dict[str, Any]]:
         time.sleep(TICK_S)
 
 
-def _declared(ledger: Ledger, toll: Toll) -> Declared:
+def _declared(ledger: Ledger, toll: Toll, windows: Windows) -> Declared:
     return Declared(
         poison=ledger.poison,
         frozen=tuple(toll.frozen),
-        frozen_slack_s=HTTP_TIMEOUT_S,  # a late write, too, needs its time on a busy machine: that of a call
-        commit_window_s=HTTP_TIMEOUT_S + WRITE_TAIL_S,
+        frozen_slack_s=windows.http_timeout_s,  # a late write, too, needs its time on a busy machine
+        commit_window_s=windows.http_timeout_s + windows.write_tail_s,
         rollbacks=tuple(toll.rollbacks),
+        rollback_slack_s=30 + windows.hold_s + windows.settle_window_s,
     )

@@ -1,29 +1,46 @@
-"""How big a chaos run is, and its windows: the protocol's own, shrunk so that a run fits into minutes."""
+"""How big a chaos run is, how long its windows are, and how Intercom fails."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEASE_S = 1.0
-HTTP_TIMEOUT_S = 1.0
-WRITE_TAIL_S = 1.5
-SEND_GRACE_S = 0.3
-SETTLE_WINDOW_S = 4.0
-INDEX_LAG_S = (0.5, 3.5)
-"""Shorter than the settle window: an index that lags longer breaks what the settings assume."""
 
-HOLD_S = SEND_GRACE_S + HTTP_TIMEOUT_S + WRITE_TAIL_S
-"""Of the workers after a failover: what they take by default."""
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The protocol's times, in seconds. The defaults are the workers' own."""
+
+    lease_s: float = 5.0
+    http_timeout_s: float = 15.0
+    write_tail_s: float = 15.0
+    send_grace_s: float = 1.0
+    settle_window_s: float = 600.0
+    index_lag_s: tuple[float, float] = (0.5, 3.5)
+    """Shorter than the settle window: an index that lags longer breaks what the settings assume."""
+
+    @property
+    def hold_s(self) -> float:
+        """Of the workers after a failover: what they take by default."""
+        return self.send_grace_s + self.http_timeout_s + self.write_tail_s
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The same as the workers read them."""
+        return {
+            "LEASE_S": self.lease_s,
+            "HTTP_TIMEOUT_S": self.http_timeout_s,
+            "WRITE_TAIL_S": self.write_tail_s,
+            "SEND_GRACE_S": self.send_grace_s,
+            "SETTLE_WINDOW_S": self.settle_window_s,
+            "SETTLE_MARGIN_S": 2,
+            "REGISTRY_TTL_S": self.settle_window_s + 2,
+        }
+
+
+BRIEF = Windows(1.0, 1.0, 1.5, 0.3, 4.0)
+"""Shrunk, so that a run fits into minutes."""
 
 SETTINGS: Mapping[str, object] = {
-    "LEASE_S": LEASE_S,
-    "HTTP_TIMEOUT_S": HTTP_TIMEOUT_S,
-    "WRITE_TAIL_S": WRITE_TAIL_S,
-    "SEND_GRACE_S": SEND_GRACE_S,
-    "SETTLE_WINDOW_S": SETTLE_WINDOW_S,
-    "SETTLE_MARGIN_S": 2,
-    "REGISTRY_TTL_S": SETTLE_WINDOW_S + 2,
     "BACKOFF_BASE_S": 0.1,
     "BACKOFF_CAP_S": 1,
     "PARKED_RETRY_S": 0.5,
@@ -33,11 +50,12 @@ SETTINGS: Mapping[str, object] = {
     "REQUESTS_PER_10S": 1_000_000,
     "INTERCOM_TOKEN": "chaos",
 }
-"""Of the workers. Attempts and kills never run out: the only dead letters are those that were planned."""
+"""Of the workers, beside the windows. Attempts and kills never run out: the only dead letters are those that
+were planned."""
 
 FAULTS: tuple[Mapping[str, object], ...] = (
     {"fault": "slow", "seconds": 0.1, "probability": 0.06},
-    {"fault": "slow", "seconds": HTTP_TIMEOUT_S + 0.3, "probability": 0.03},
+    {"fault": "slow", "seconds": BRIEF.http_timeout_s + 0.3, "probability": 0.03},
     {"fault": "lose_response", "probability": 0.015},
     {"fault": "status_502_after_commit", "probability": 0.01},
     {"fault": "status_503", "probability": 0.01},
@@ -66,6 +84,10 @@ class Scale:
     """How often each event of `events.EVENTS` happens."""
     drain_s: float = 60.0
     """How long the lanes may take to empty after the last intent and the last event."""
+    windows: Windows = BRIEF
+    faults: tuple[Mapping[str, object], ...] = FAULTS
+    pending_max: int = 48
+    """Most waiting intents: a lane that only waits in a long line says nothing about recovery."""
     judges_each_kill: bool = False
     """Whether each kind of kill must have had a lane to judge; else one of any kind is enough."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from rich import box
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from tests.checker.report import KINDS, LOST, OVERLAP
 
-from .recovery import BOUND_S, SLACK_S, Recovery
+from .recovery import Recovery
 from .run import BROKEN, HOLDS, Result
 
 PAPER_WIDTH = 110
@@ -32,19 +33,15 @@ NAMES = {
 }
 
 
-def show(result: Result, console: Console) -> None:
-    """The three tables, what broke, and the verdict."""
-    console.print(_page(result))
-
-
 def text(result: Result) -> str:
-    """The same as plain text."""
+    """The page as plain text."""
     paper = io.StringIO()
-    show(result, Console(file=paper, width=PAPER_WIDTH, highlight=False))
+    Console(file=paper, width=PAPER_WIDTH, highlight=False).print(page(result))
     return paper.getvalue().rstrip()
 
 
-def _page(result: Result) -> RenderableType:
+def page(result: Result) -> RenderableType:
+    """The three tables, what broke, and the verdict."""
     broken = [str(one) for one in (*result.report.violations, *result.toll.troubles)]
     return Group(
         _pairs("what was done", done(result)),
@@ -129,14 +126,18 @@ def found(result: Result) -> dict[str, str]:
         "counted apart": _apart(result),
         "receipts missing": str(result.unsent),
         "lanes empty at the end": "yes" if result.drained else "NO",
-        "slowest recovery": _slowest(result),
+        "least time to spare": _spare(result),
     }
 
 
-def _slowest(result: Result) -> str:
-    judged = f"{result.slowest_recovery_s:.2f} s of {BOUND_S:g} s (one lease + {SLACK_S:g} s)"
-    unproven = f"; {result.lanes_unproven} not proven" if result.lanes_unproven else ""
-    return f"{judged}; with the waits for CPU {result.slowest_raw_s:.2f} s{unproven}"
+def _spare(result: Result) -> str:
+    unproven = f"; {result.lanes_unproven} lanes not proven" if result.lanes_unproven else ""
+    return f"{_left(result.latest_s)}; with the waits for CPU {_left(result.latest_raw_s)}{unproven}"
+
+
+def _left(late_s: float) -> str:
+    """What was left of the time in which a lane must move; negative: too late."""
+    return "–" if late_s == -inf else f"{-late_s:.2f} s"
 
 
 def _apart(result: Result) -> str:
@@ -157,14 +158,14 @@ def _recoveries(recoveries: list[Recovery]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("recovery", no_wrap=True)
     lanes = [title for sort in ("free\nlanes", "blocked\nlanes", "in\nline") for title in (sort, "slowest")]
-    titles = ("worker\nthere", *lanes, "worst\nraw", "waits\nfor CPU", "worst\nwithout")
+    titles = ("worker\nthere", *lanes, "to spare\nraw", "waits\nfor CPU", "to spare\nwithout")
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for one in recoveries:
         style = "red" if one.late else "yellow" if one.too_busy else None
         table.add_row(one.event, *_cells(one), style=style)
         for words, raw in _remarks(one):
-            blanks = [""] * (titles.index("worst\nraw"))
+            blanks = [""] * (titles.index("to spare\nraw"))
             table.add_row(f"  {words}", *blanks, raw, "", "", style=style or "yellow")
     return table
 
@@ -176,7 +177,7 @@ def _remarks(one: Recovery) -> Iterator[tuple[str, str]]:
     elif one.late:
         yield "TOO LATE", ""
     if one.unproven:
-        yield f"{one.unproven} not proven", f"{one.unproven_s:.2f} s"
+        yield f"{one.unproven} not proven", _left(one.unproven_late_s)
 
 
 def _cells(one: Recovery) -> tuple[str, ...]:
@@ -185,9 +186,9 @@ def _cells(one: Recovery) -> tuple[str, ...]:
         *(str(one.free), _time(one.free_s, one.free)),
         *(str(one.blocked), _time(one.blocked_s, one.blocked)),
         *(str(one.in_line), _time(one.in_line_s, one.in_line)),
-        _time(one.raw_s, one.judged),
+        _left(one.raw_late_s),
         _time(one.waited_s, one.judged),
-        _time(one.judged_s, one.judged),
+        _left(one.late_s),
     )
 
 
@@ -207,12 +208,11 @@ def as_json(result: Result) -> dict[str, Any]:
         "scale": asdict(options.scale),
         "seconds": result.seconds,
         "violations": {kind: result.count(kind) for kind in KINDS},
-        "slowest_recovery_s": result.slowest_recovery_s,
-        "slowest_raw_s": result.slowest_raw_s,
+        "latest_s": _number(result.latest_s),
+        "latest_raw_s": _number(result.latest_raw_s),
         "lanes_unproven": result.lanes_unproven,
-        "bound_s": BOUND_S,
         "recoveries": [
-            {**asdict(one), "judged_s": one.judged_s, "raw_s": one.raw_s, "within": one.within}
+            {name: _number(value) for name, value in asdict(one).items()} | {"within": one.within}
             for one in toll.recoveries
         ],
         "kills": dict(toll.killed),
@@ -228,3 +228,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "report": result.report.as_json(),
         "told": {**done(result), **found(result)},
     }
+
+
+def _number(value: Any) -> Any:
+    """JSON knows no infinity: there was nothing to measure."""
+    return None if value == -inf else value

@@ -9,9 +9,10 @@ import pytest
 from redis import Redis
 
 from . import noise, recovery
-from .recovery import KEY, LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch
-from .scale import LEASE_S
+from .recovery import KEY, LEASE_SLACK_S, LOOK_EVERY_S, MOST_TAKEN_OFF_S, Recovery, Scene, watch
 
+LEASE_S = 1.0
+BOUND_S = LEASE_S + LEASE_SLACK_S
 KILLED_AT = 1_800_000_000.0
 LANE = "a" * 32
 OTHER = "b" * 32
@@ -44,16 +45,34 @@ class Stand:
         self.waited: list[tuple[float, float]] = []
         """When one of our threads had waited for a processor, and for how long."""
 
-    def lane(self, lane: str, *, moves_at_s: float | None, commit_at_s: float | None = None) -> None:
-        """A lane that is leased for one lease at the kill, and is taken over at some time."""
-        until_ms, name = _ms(LEASE_S), KEY("lane", lane)
+    def lane(
+        self,
+        lane: str,
+        *,
+        moves_at_s: float | None,
+        commit_at_s: float | None = None,
+        due_at_s: float | None = None,
+    ) -> None:
+        """A lane that is taken over at some time. At the kill it is leased for one lease, or due later."""
+        name = KEY("lane", lane)
         self.redis.rpush(KEY("queue", lane), "head")
-        self.redis.hset(name, mapping={"fence": 1, "until": until_ms})
-        self.redis.zadd(KEY("due"), {lane: until_ms})
+        self.redis.hset(name, "fence", 1)
+        if due_at_s is None:
+            self.redis.hset(name, "until", _ms(LEASE_S))
+        self.redis.zadd(KEY("due"), {lane: _ms(LEASE_S if due_at_s is None else due_at_s)})
         if commit_at_s is not None:
             self.redis.hset(name, "commit", _ms(commit_at_s))
         if moves_at_s is not None:
-            self.time.plan.append((KILLED_AT + moves_at_s, lambda: self.redis.hset(name, "fence", 2)))
+            self._at(moves_at_s, lambda: self.redis.hset(name, "fence", 2))
+
+    def gets_ready(self, lane: str, *, at_s: float, until_s: float | None = None) -> None:
+        """The lane stands in line for a while."""
+        self._at(at_s, lambda: self.redis.zadd(KEY("ready", "suspect"), {lane: 1}))
+        if until_s is not None:
+            self._at(until_s, lambda: self.redis.zrem(KEY("ready", "suspect"), lane))
+
+    def _at(self, after_s: float, happening: Callable[[], object]) -> None:
+        self.time.plan.append((KILLED_AT + after_s, happening))
 
     def waits_of(self, pid: int) -> dict[int, float]:
         return {pid: sum(waited_s for at_s, waited_s in self.waited if KILLED_AT + at_s <= self.time.now)}
@@ -63,7 +82,7 @@ class Stand:
             at = KILLED_AT + self.ready_at_s
             return at if self.time.now >= at else None
 
-        return watch(Scene(self.redis, "kill", KILLED_AT, ready_at, lambda: [[1]]), timeout_s=20)
+        return watch(Scene(self.redis, "kill", KILLED_AT, ready_at, lambda: [[1]], LEASE_S), timeout_s=20)
 
 
 def _ms(after_s: float) -> int:
@@ -89,7 +108,7 @@ def test_a_free_lane_has_a_lease_and_four_seconds(stand: Stand, moves_at_s: floa
     stand.lane(LANE, moves_at_s=moves_at_s)
     told = stand.watch()
     assert (told.free, told.blocked, told.within) == (1, 0, within)
-    assert (told.free_s, told.judged_s) == (about(moves_at_s), about(moves_at_s))
+    assert (told.free_s, told.late_s) == (about(moves_at_s), about(moves_at_s - BOUND_S))
 
 
 def test_the_start_of_the_only_worker_is_not_counted(stand: Stand) -> None:
@@ -99,14 +118,43 @@ def test_the_start_of_the_only_worker_is_not_counted(stand: Stand) -> None:
     assert (told.started_s, told.free_s) == (4, about(0.5))
 
 
-@pytest.mark.parametrize(("moves_at_s", "within"), [(6.8, True), (7.2, False)])
-def test_a_blocked_lane_has_four_seconds_after_its_write_can_no_longer_commit(
+@pytest.mark.parametrize(("moves_at_s", "within"), [(7.8, True), (8.2, False)])
+def test_a_blocked_lane_has_a_second_after_its_write_can_no_longer_commit(
     stand: Stand, moves_at_s: float, within: bool
 ) -> None:
-    stand.lane(LANE, moves_at_s=moves_at_s, commit_at_s=3)
+    stand.lane(LANE, moves_at_s=moves_at_s, commit_at_s=7)
     told = stand.watch()
     assert (told.free, told.blocked, told.within) == (0, 1, within)
-    assert told.blocked_s == about(moves_at_s - 3)
+    assert told.blocked_s == about(moves_at_s - 7)
+
+
+def test_a_lane_whose_write_may_commit_has_not_moved_when_its_lease_ends(stand: Stand) -> None:
+    stand.lane(LANE, moves_at_s=9, commit_at_s=7)
+    stand.gets_ready(LANE, at_s=1.5, until_s=6)
+    told = stand.watch()
+    assert (told.blocked_s, told.late) == (about(2), True)
+
+
+@pytest.mark.parametrize(("moves_at_s", "within"), [(4.8, True), (5.2, False)])
+def test_a_blocked_lane_that_is_leased_has_its_lease_and_four_seconds(
+    stand: Stand, moves_at_s: float, within: bool
+) -> None:
+    stand.lane(LANE, moves_at_s=moves_at_s, commit_at_s=2)
+    assert stand.watch().within == within
+
+
+@pytest.mark.parametrize(("moves_at_s", "within"), [(3.8, True), (4.2, False)])
+def test_a_retry_has_a_second_after_its_time(stand: Stand, moves_at_s: float, within: bool) -> None:
+    stand.lane(LANE, moves_at_s=moves_at_s, due_at_s=3)
+    told = stand.watch()
+    assert (told.blocked, told.blocked_s, told.within) == (1, about(moves_at_s - 3), within)
+
+
+def test_a_free_lane_has_moved_when_it_is_ready(stand: Stand) -> None:
+    stand.lane(LANE, moves_at_s=12)
+    stand.gets_ready(LANE, at_s=2)
+    told = stand.watch()
+    assert (told.free_s, told.within) == (about(2), True)
 
 
 @pytest.mark.parametrize(("waited_at_s", "within"), [(0.5, False), (1.5, True)])
@@ -127,7 +175,7 @@ def test_one_waiting_thread_does_not_hide_a_slow_lane(stand: Stand) -> None:
     told = stand.watch()
     assert (told.free, told.judged, told.unproven, told.late) == (1, 0, 1, False)
     assert (told.within, told.too_busy) == (False, True)
-    assert (told.unproven_s, told.free_s, told.waited_s) == (about(13.5), about(13.5), 0.0)
+    assert (told.unproven_late_s, told.free_s, told.waited_s) == (about(8.5), about(13.5), 0.0)
 
 
 @pytest.mark.parametrize(("moves_at_s", "judged"), [(6.4, True), (6.6, False)])
@@ -138,7 +186,7 @@ def test_no_more_than_the_cap_is_taken_off(stand: Stand, moves_at_s: float, judg
     assert (told.judged, told.unproven, told.within) == (judged, not judged, judged)
     if judged:
         assert told.waited_s == pytest.approx(MOST_TAKEN_OFF_S)
-        assert (told.raw_s, told.judged_s) == (about(6.4), about(4.9))
+        assert (told.raw_late_s, told.late_s) == (about(1.4), about(-0.1))
 
 
 def test_what_is_late_even_without_its_waits_is_late(stand: Stand) -> None:
@@ -154,7 +202,7 @@ def test_one_judged_lane_of_a_kill_is_enough(stand: Stand) -> None:
     stand.lane(OTHER, moves_at_s=1.2)
     told = stand.watch()
     assert (told.judged, told.unproven, told.within) == (1, 1, True)
-    assert (told.judged_s, told.unproven_s) == (about(1.2), about(13.5))
+    assert (told.late_s, told.unproven_late_s) == (about(-3.8), about(8.5))
 
 
 def test_while_intercom_lets_nobody_call_nothing_is_late(stand: Stand) -> None:
@@ -173,10 +221,18 @@ def test_the_slowest_lane_counts_and_is_named(stand: Stand) -> None:
 
 
 def test_a_lane_in_line_is_not_judged(stand: Stand) -> None:
-    stand.redis.zadd(KEY("ready", "interactive"), {LANE: 1})
     stand.lane(LANE, moves_at_s=9)
+    stand.redis.zrem(KEY("due"), LANE)
+    stand.redis.zadd(KEY("ready", "interactive"), {LANE: 1})
     told = stand.watch()
     assert (told.in_line, told.free, told.in_line_s, told.within) == (1, 0, about(9), True)
+
+
+def test_a_lane_that_waits_for_another_is_not_judged(stand: Stand) -> None:
+    stand.lane(LANE, moves_at_s=9, due_at_s=300)
+    stand.redis.hset(KEY("lane", LANE), "waits", "x:an external id")
+    told = stand.watch()
+    assert (told.in_line, told.blocked, told.in_line_s, told.within) == (1, 0, about(9), True)
 
 
 def test_a_lane_that_never_moves_is_stuck(stand: Stand) -> None:

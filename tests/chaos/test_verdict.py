@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.checker.history import Span
 from tests.checker.report import LOST, Report, Violation
 
 from .events import Toll
-from .recovery import BOUND_S, SLACK_S, Recovery
+from .failover import longest_pause_s
+from .recovery import Recovery
 from .run import BROKEN, HOLDS, NOTHING_TO_JUDGE, TOO_BUSY, Options, Result
 from .scale import LONG, SHORT, Scale
 from .table import PAPER_WIDTH, as_json, text
@@ -18,7 +21,7 @@ from .table import PAPER_WIDTH, as_json, text
 ONE, ALL = "kill one of two", "kill all workers"
 
 
-def judged(event: str = ONE, late_s: float = 0.0, **more: Any) -> Recovery:
+def judged(event: str = ONE, late_s: float = -2.0, **more: Any) -> Recovery:
     return Recovery(event, free=1, judged=1, late_s=late_s, raw_late_s=late_s, **more)
 
 
@@ -49,7 +52,7 @@ def ended(*recoveries: Recovery, scale: Scale = SHORT) -> Result:
         ([judged(ONE), judged(ALL), unproven(ONE)], LONG, TOO_BUSY),
         ([judged(ONE), unproven(ALL)], SHORT, TOO_BUSY),
         ([judged(ONE, unproven=1, unproven_late_s=29.0)], SHORT, HOLDS),
-        ([judged(ONE, late_s=SLACK_S + 0.1), unproven(ALL)], SHORT, BROKEN),
+        ([judged(ONE, late_s=0.1), unproven(ALL)], SHORT, BROKEN),
         ([judged(ONE, stuck=["a" * 32])], SHORT, BROKEN),
     ],
 )
@@ -67,14 +70,18 @@ def test_what_is_broken_is_never_called_unproven() -> None:
 
 
 def test_the_raw_time_stands_beside_the_judged_one() -> None:
-    shown = text(ended(judged(ONE, late_s=0.2, unproven=2, unproven_late_s=29.0), unproven(ALL)))
-    slowest = (
-        f"1.20 s of {BOUND_S:g} s (one lease + {SLACK_S:g} s); with the waits for CPU 30.00 s; 4 not proven"
-    )
-    assert f"slowest recovery           {slowest}" in shown
+    shown = text(ended(judged(ONE, late_s=-0.2, unproven=2, unproven_late_s=29.0), unproven(ALL)))
+    spare = "0.20 s; with the waits for CPU -29.00 s; 4 lanes not proven"
+    assert f"least time to spare        {spare}" in shown
     assert [line.split() for line in shown.splitlines() if line.startswith("  2 not")] == [
-        ["2", "not", "proven", "30.00", "s"]
+        ["2", "not", "proven", "-29.00", "s"]
     ] * 2
+
+
+def test_what_was_not_measured_is_null_for_machines() -> None:
+    told = as_json(ended(unjudged(ONE)))
+    assert (told["latest_s"], told["recoveries"][0]["late_s"]) == (None, None)
+    json.dumps(told, allow_nan=False)
 
 
 def test_nothing_is_cut_off_on_paper() -> None:
@@ -83,5 +90,13 @@ def test_nothing_is_cut_off_on_paper() -> None:
     shown = text(ended(bad, judged(ALL, late_s=5.0)))
     assert all(len(line) <= PAPER_WIDTH for line in shown.splitlines())
     assert "\u2026" not in shown
-    for words in ("12 STUCK", "TOO LATE", "12 not proven", "30.00 s", "31.00 s"):
+    for words in ("12 STUCK", "TOO LATE", "12 not proven", "-30.00 s", "-29.00 s"):
         assert words in shown
+
+
+def test_a_standstill_is_the_longest_pause_that_begins_before_or_shortly_after_redis_is_back() -> None:
+    away = Span(100.0, 101.0)
+    busy, holders, held = [99.0, 99.5, 100.1], [101.2, 103.0], [134.0, 134.1, 200.0]
+    assert longest_pause_s([*busy, *holders, *held], away) == pytest.approx(31.0)
+    assert longest_pause_s([*busy, 101.3, 102.0, 200.0], Span(100.0, 100.5)) == pytest.approx(98.0)
+    assert longest_pause_s([], away) == 0.0

@@ -112,12 +112,17 @@ class Evidence:
     def excuse(self, *late: Request) -> str | None:
         """The declared event that explains why one of these requests came too late, if there is one."""
         declared = self.declared
+        if self.woke(*late):
+            return "frozen worker"
         for one in late:
-            if any(s.end <= one.at <= s.end + declared.frozen_slack_s for s in declared.frozen):
-                return "frozen worker"
             if any(s.end <= one.at <= s.end + declared.rollback_slack_s for s in declared.rollbacks):
                 return "rollback of Redis"
         return None
+
+    def woke(self, *late: Request) -> bool:
+        """Did one of these requests come from a worker that had just been frozen?"""
+        slack_s = self.declared.frozen_slack_s
+        return any(s.end <= one.at <= s.end + slack_s for one in late for s in self.declared.frozen)
 
     def was_frozen(self, request: Request) -> bool:
         """Did some worker stand still while this request was under way?"""

@@ -4,7 +4,8 @@ A request is in flight from its arrival until it was answered; one whose client 
 executed. Counted apart, because nothing can come of them: a read whose client has gone or was frozen
 meanwhile (its answer is taken by a socket that nobody reads, and the lane has a new holder), and a look by
 external id for the user of a create whose answer was lost (if it is there already, it is adopted at once
-instead of when the create can no longer commit).
+instead of when the create can no longer commit). A moment that Redis lost excuses nothing: workers hold until
+nothing of before can be under way.
 """
 
 from __future__ import annotations
@@ -43,4 +44,4 @@ def _harmless(evidence: Evidence, earlier: Request, later: Request) -> str | Non
         return "look for an unknown create"
     if earlier.is_write and later.at - earlier.at > evidence.declared.commit_window_s:
         return "commit beyond the tail"
-    return evidence.excuse(earlier, later)
+    return "frozen worker" if evidence.woke(earlier, later) else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from .history import Span
 from .report import KINDS
 from .story import BOB, Story, two_names
 
@@ -262,6 +263,13 @@ def test_two_writes_at_once() -> None:
     story.put(name="B", how={"at": 2_000.0, "takes_s": 1.0})
     story.put(name="B", how={"at": 2_000.5})
     assert story.kinds() == ["overlap"]
+
+
+def test_a_moment_that_redis_lost_is_no_excuse_for_two_writes_at_once() -> None:
+    story = two_names()
+    story.put(name="B", how={"at": 2_000.0, "takes_s": 1.0})
+    story.put(name="B", how={"at": 2_000.5})
+    assert story.kinds(rollbacks=(Span(1_999.0, 2_000.1),)) == ["overlap"]
 
 
 def test_a_search_beside_a_write() -> None:
