@@ -186,7 +186,7 @@ class Granting(Offering):
             self.breaker_state(),
             self.breaker_state(True),
             self.take_probe(),
-            more,
+            0 if more else min((at - self.now for at in state.due.values() if at > self.now), default=None),
         )
 
     def _renew(self, leases: Sequence[Grant]) -> frozenset[tuple[str, int]]:

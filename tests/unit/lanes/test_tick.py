@@ -29,10 +29,12 @@ def test_a_lease_that_ran_out_is_renewed_as_long_as_nobody_has_taken_it_back(wor
 def test_lanes_that_are_due_become_ready(world: World) -> None:
     world.put("a")
     world.postpone(world.grant(), 900)
-    assert not world.tick().ready
+    ticked = world.tick()
+    assert (ticked.ready, ticked.due_in_ms) == (False, 900)
     assert world.place("a") == 900
     world.wait(900)
-    assert world.tick().ready
+    ticked = world.tick()
+    assert (ticked.ready, ticked.due_in_ms) == (True, None)
     assert world.place("a") == "interactive"
 
 
@@ -44,9 +46,9 @@ def test_a_tick_moves_many_lanes_and_says_that_more_are_due(world: World) -> Non
             pipe.pexpire(world.keys.key("lane", f"a{n}"), 60_000)
             pipe.zadd(world.keys.key("due"), {f"a{n}": world.now_ms})
         pipe.execute()
-    assert world.tick().more
+    assert world.tick().due_in_ms == 0
     assert len(world.snapshot()["due"]) == 1
-    assert not world.tick().more
+    assert world.tick().due_in_ms is None
     assert len(world.snapshot()["ready:bulk"]) == 201
 
 

@@ -19,7 +19,8 @@ from onelane_worker.lanes.store import LaneStore
 
 log = structlog.get_logger(__name__)
 BUSY_S, IDLE_S, MORE_S, REFUSED_S = 0.5, 2.0, 0.02, 5.0
-"""Between two ticks: at work or with lanes ready; idle; with more lanes due than one tick moves; refused."""
+"""Between two ticks: at work or with lanes ready; idle and no lane due earlier; with more lanes due than one
+tick moves; refused."""
 BUSY_PART, IDLE_PART = 0.2, 0.4
 """The first two are at most such a part of a lease: no lease is ended after half a lease without a tick."""
 
@@ -70,9 +71,11 @@ class DueTimer:
             engine.probe()
         if ticked.ready:
             engine.poke()
-        if ticked.more:
+        if ticked.due_in_ms == 0:
             return MORE_S
         lease_s = engine.timing.lease_s
+        busy_s, idle_s = min(BUSY_S, BUSY_PART * lease_s), min(IDLE_S, IDLE_PART * lease_s)
         if held or ticked.ready:
-            return min(BUSY_S, BUSY_PART * lease_s)
-        return min(IDLE_S, IDLE_PART * lease_s)
+            return busy_s
+        due_in_s = idle_s if ticked.due_in_ms is None else ticked.due_in_ms / 1000
+        return max(busy_s, min(due_in_s, idle_s))

@@ -307,8 +307,8 @@ class Ticked(Answer, frozen=True):
     bulk: BreakerState
     probe: bool
     """This engine is to send the next probe."""
-    more: bool = False
-    """More lanes are due than one tick moves: tick again in 20 ms."""
+    due_in_ms: int | None = None
+    """When the next lane is due, or its lease ends; 0: more are due now than one tick moves."""
 
 
 class Reserved(Answer, frozen=True):

@@ -53,12 +53,18 @@ local b = redis.call('HMGET', prefix .. 'breaker', 'state', 'streak', 'next', 'p
 local line = b[1] or b[2] and 'streak' or 'closed'
 local probe = probes(b)
 
-local function reply(more)
-  redis.call('HSET', COUNTERS, unpack(noted))
-  return { lost, any_ready(), line, bulk_state(), probe, more and 1 or 0 }
+-- ms until the next lane is due; false: none is waited for.
+local function due_in()
+  local first = redis.call('ZRANGEBYSCORE', DUE, '(' .. text(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return first and math.ceil(tonumber(first) - now)
 end
 
-if c[5] and c[5] ~= engine and now - tonumber(c[6]) < MOVER_MS then return reply(false) end
+local function reply(due_in_ms)
+  redis.call('HSET', COUNTERS, unpack(noted))
+  return { lost, any_ready(), line, bulk_state(), probe, due_in_ms or false }
+end
+
+if c[5] and c[5] ~= engine and now - tonumber(c[6]) < MOVER_MS then return reply(due_in()) end
 add(noted, 'mover', engine)
 add(noted, 'moved', text(now))
 redis.call('ZREMRANGEBYSCORE', prefix .. 'engines', '-inf', '(' .. text(now - PRESENCE_MS))
@@ -101,4 +107,4 @@ end
 
 local moved, due = 0, redis.call('ZRANGEBYSCORE', DUE, '-inf', text(now), 'LIMIT', 0, MOST)
 for _, lane in ipairs(due) do moved = moved + move(lane) end
-return reply(moved == MOST)
+return reply(moved == MOST and 0 or due_in())
