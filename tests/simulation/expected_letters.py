@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.checker.history import Accepted
 
 from .excuses import addresses_of
@@ -44,17 +42,20 @@ _LEAVING = ("contact_erasure", "email_change")
 
 def _left(history: History, one: Accepted, kinds: tuple[str, ...], *, later: bool) -> bool:
     """Was there an intent of these kinds about the same person, accepted later or earlier?"""
+    ids = {one.external_id, *_named_at(history, one.address)} - {None}
     there = [
         told
         for told in history.accepted.values()
         if told.intent["kind"] in kinds
-        and (one.address in addresses_of(told.intent) or _names_the_same(one, told.intent))
+        and (one.address in addresses_of(told.intent) or told.intent.get("external_id") in ids)
     ]
     return any((told.rank > one.rank) is later for told in there if told.rank != one.rank)
 
 
-def _names_the_same(one: Accepted, intent: dict[str, Any]) -> bool:
-    return one.external_id is not None and one.external_id == intent.get("external_id")
+def _named_at(history: History, address: str) -> set[str | None]:
+    """External ids that intents name at this address."""
+    intents = [told.intent for told in history.accepted.values()]
+    return {intent.get("external_id") for intent in intents if address in addresses_of(intent)}
 
 
 def _keeps_a_minted_id(history: History, address: str) -> bool:
