@@ -214,7 +214,7 @@ def _commit(job: Job, sending: Sending, sent_at: float) -> Seen | str:
 
 
 def put_back(job: Job, *, journal: Any = KEEP) -> PutBack:
-    """No answer, and nothing was done: try again, at once when the line runs again."""
+    """No answer, and nothing was done: try again, at once when the breaker is closed again."""
     history = job.engine.history
     shut = history.scripts.state.breaker.state == "open"
     delay = 0.0 if shut else history.between(500, 4_000)

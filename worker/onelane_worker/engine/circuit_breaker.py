@@ -57,7 +57,7 @@ class CircuitBreaker:
         self.line.state, self.bulk.state = line, bulk
 
     async def tell(self, lane: str, operation: op.Operation, reply: op.Reply, *, probe: bool = False) -> bool:
-        """What this reply says of everybody's calls; returns whether the line is stopped now."""
+        """What this reply says of everybody's calls; returns whether the circuit breaker is open now."""
         word = said_of_all(reply)
         if word is None or (word == "ok" and not self.line.listens):
             return self.line.shut
@@ -125,9 +125,9 @@ documented."""
 
 def _log_line(view: BreakerView) -> None:
     if view.state in ("open", "paused"):
-        log.warning("the line is stopped", why=view.problem, todo=todo(view))
+        log.warning("the circuit breaker is open: nothing is written", why=view.problem, todo=todo(view))
     elif view.state == "closed":
-        log.info("the line runs again")
+        log.info("the circuit breaker is closed again")
 
 
 def said_of_all(reply: op.Reply) -> Literal["ok", "failed", "refused"] | None:

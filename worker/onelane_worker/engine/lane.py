@@ -477,7 +477,7 @@ class _LaneJob:
         forgiven: bool = False,
         yields: bool = False,
     ) -> Settled | None:
-        """Nobody can be served now: no attempt is counted, and the line goes on when a probe succeeds.
+        """Nobody can be served now: no attempt is counted, and lanes are served again when a probe succeeds.
 
         `forgiven`: the attempts before were the outage's, too. `yields`: an interactive intent that comes
         here is served."""

@@ -168,7 +168,7 @@ class Endings:
     async def check_later(self, know: Knowledge, *, again: bool, counted: bool = True) -> Settled:
         """A check that cannot be made now never holds the lane: it is owed once more, a few times.
 
-        `counted`: it was tried. While the line is stopped nothing is, for as long as that lasts.
+        `counted`: it was tried. While the circuit breaker is open nothing is, for as long as that lasts.
         """
         head = self._lease.grant.head
         intent = accepted(head).intent

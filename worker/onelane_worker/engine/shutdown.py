@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Shutdown:
-    """The wish of one process to end."""
+    """That one process is to end."""
 
     def __init__(self, grace_s: float, clock: Callable[[], float]) -> None:
         self.grace_s = grace_s

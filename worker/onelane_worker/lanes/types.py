@@ -192,7 +192,7 @@ class TargetEnd(NamedTuple):
 
 
 class ExtNote(NamedTuple):
-    """What is remembered with an external id when the wish holds."""
+    """What is remembered with an external id when the desired state holds."""
 
     digest: str
     pointer: Part

@@ -13,7 +13,7 @@ A reply that answers the question goes to `absorb`; any other (throttled, refuse
 |            |                  | not renew our lease in time                                             |
 | Throttled  | any              | WaitFor: nothing was done and no attempt is counted                     |
 | Stopped    | any              | StopTheLine: nothing works until a person acts                          |
-| Forbidden  | all but Probe    | ProbeFirst: a dead token stops the line, too; one that works lacks the  |
+| Forbidden  | all but Probe    | ProbeFirst: a dead token opens the breaker; one that works lacks the    |
 |            |                  | permission for calls of this sort: Denied. What the workspace's plan    |
 |            |                  | does not have (`api_plan_restricted`) concerns this intent: GiveUp      |
 | Forbidden  | Probe            | StopTheLine                                                             |
