@@ -23,6 +23,8 @@ class Mutant:
     about: str
     """What happens then."""
     apply: Callable[[], None]
+    covered: str = ""
+    """Why no history and no comparison notices it, and the unit test that does."""
 
 
 def swap(owner: Any, **new: Any) -> Callable[[], None]:

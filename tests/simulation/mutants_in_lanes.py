@@ -55,6 +55,8 @@ IN_LANES = (
         "deadline-from-the-reply",
         "a holder counts its time from when the answer came, not from when it asked",
         swap(lease.Lease, __init__=_lease_from_the_reply, extended=_extended_from_the_reply),
+        covered="a checkpoint renews the lease before each write, and fences who has lost the lane; "
+        "`tests/unit/engine/test_lease.py`",
     ),
     Mutant(
         "step-done-twice",

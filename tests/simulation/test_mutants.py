@@ -8,7 +8,7 @@ from .mutants import MUTANTS, again, recorded
 
 
 def test_every_mutant_is_on_record() -> None:
-    assert recorded().keys() == MUTANTS.keys()
+    assert recorded().keys() == {name for name, mutant in MUTANTS.items() if not mutant.covered}
 
 
 @pytest.mark.parametrize("name", sorted(recorded()))
