@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DEV_STAMP := $(VENV)/.dev-stamp
-SLOW := acceptance chaos guarantees packaging simulation
+SLOW := acceptance bench chaos guarantees packaging simulation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit packaging lowest pythons simulation guarantees acceptance chaos chaos-short lint types contracts format bench-engine clean
+.PHONY: help demo up test unit packaging lowest pythons simulation guarantees acceptance chaos chaos-short bench lint types contracts format bench-engine clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ guarantees: $(DEV_STAMP) ## Every promise broken on purpose, and its test notici
 	$(BIN)/python -m pytest tests/guarantees
 
 acceptance: $(DEV_STAMP) ## Scenarios and commands on real processes
-	$(BIN)/python -m pytest tests/acceptance
+	$(BIN)/python -m pytest tests/acceptance tests/bench
 
 chaos: $(DEV_STAMP) ## 20 kills over 5,000 intents on real processes; some minutes
 	$(BIN)/python -m tests.chaos
@@ -76,6 +76,9 @@ contracts: $(DEV_STAMP) ## Imports point one way
 format: $(DEV_STAMP) ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(DEV_STAMP) ## What each way of writing contacts costs: duplicates, lost updates, calls, time; some minutes
+	$(BIN)/python -m bench.compare
 
 bench-engine: $(DEV_STAMP) ## How fast the engine is beside plain Celery, on this machine; some minutes
 	$(BIN)/python -m bench.engine
