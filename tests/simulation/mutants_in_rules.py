@@ -223,6 +223,8 @@ IN_RULES = (
         "facts-kept-over-a-crash",
         "what a dead holder believed is used to skip writes, although it may have written since",
         _without_facts,
+        covered="needs an intent that says the old value again while the dead holder's lease lasts; "
+        "`TestUnknownResults` in `tests/unit/engine/test_lane.py`",
     ),
     Mutant(
         "facts-kept-over-an-epoch",
@@ -233,6 +235,7 @@ IN_RULES = (
         "outdated-facts-believed",
         "a lane believes what it knows of a contact that another lane has written to",
         swap(external_ids, without_outdated=_nothing_outdated),
+        covered="needs a change of address whose old value comes again; `tests/unit/engine/test_elsewhere.py`",
     ),
     Mutant(
         "gone-taken-for-never-there",
