@@ -235,7 +235,7 @@ IN_RULES = (
         "outdated-facts-believed",
         "a lane believes what it knows of a contact that another lane has written to",
         swap(external_ids, without_outdated=_nothing_outdated),
-        covered="needs a change of address whose old value comes again; `tests/unit/engine/test_elsewhere.py`",
+        covered="needs a change of address and its old value again; `tests/unit/engine/test_elsewhere.py`",
     ),
     Mutant(
         "gone-taken-for-never-there",
