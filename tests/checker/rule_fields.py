@@ -61,7 +61,7 @@ def _claims(evidence: Evidence, address: Address, contact: Json) -> dict[str, _C
             continue  # another account's
         for path, value in wishes.asked(one).items():
             (found[path].sure if sure else found[path].maybe).append((one.rank, value))
-        if sure and one.result == "created":
+        if sure and one.result == "created" and not (one.outcome or {}).get("adopted"):
             _insert(found, one)
     for one in address.intents:
         if _may_have_written(evidence, one):

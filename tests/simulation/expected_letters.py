@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.checker.history import Accepted
 
-from .excuses import addresses_of
+from .excuses import addresses_of, tied_addresses
 from .history import History
 from .script import UNKNOWN_ATTRIBUTE
 
@@ -29,7 +29,8 @@ def may_be_dead(history: History, one: Accepted) -> bool:
     if reason == "killed_worker":
         return True  # whether there were dead workers enough is asked elsewhere
     if reason == "address_taken":
-        theirs = one.address in history.meddlers.touched or _identities(history) > 1
+        tied = one.address in tied_addresses(history.script)  # whom it meets there may not be merged
+        theirs = tied or one.address in history.meddlers.touched or _identities(history) > 1
         return theirs or _keeps_a_minted_id(history, one.address)
     gone = one.address in history.meddlers.touched or _left(history, one, _LEAVING, later=False)
     acted = {act.external_id for act in history.script.acts} - {None}
@@ -42,20 +43,20 @@ _LEAVING = ("contact_erasure", "email_change")
 
 def _left(history: History, one: Accepted, kinds: tuple[str, ...], *, later: bool) -> bool:
     """Was there an intent of these kinds about the same person, accepted later or earlier?"""
-    ids = {one.external_id, *_named_at(history, one.address)} - {None}
+    ids = {one.external_id} | _named_at(history, {one.address})
     there = [
         told
         for told in history.accepted.values()
         if told.intent["kind"] in kinds
-        and (one.address in addresses_of(told.intent) or told.intent.get("external_id") in ids)
+        and (one.address in (at := addresses_of(told.intent)) or ids & _named_at(history, at) - {None})
     ]
     return any((told.rank > one.rank) is later for told in there if told.rank != one.rank)
 
 
-def _named_at(history: History, address: str) -> set[str | None]:
-    """External ids that intents name at this address."""
+def _named_at(history: History, addresses: set[str]) -> set[str | None]:
+    """External ids that intents name at these addresses."""
     intents = [told.intent for told in history.accepted.values()]
-    return {intent.get("external_id") for intent in intents if address in addresses_of(intent)}
+    return {intent.get("external_id") for intent in intents if addresses & addresses_of(intent)}
 
 
 def _keeps_a_minted_id(history: History, address: str) -> bool:

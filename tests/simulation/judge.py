@@ -120,6 +120,7 @@ def _outdated(history: History) -> list[str]:
         and earlier.rank < later.rank
         and earlier.intent["version"] > later.intent["version"]
         and not any(earlier.rank < rank < later.rank for rank in erasures)
+        and (earlier.ended_s or 0) <= (later.ended_s or 0)  # a dead letter may have come back after it
     ]
 
 

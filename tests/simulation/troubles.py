@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEATH_S = (0.0, 0.1)
 """How long after its grant a deadly intent kills its process."""
 
-RESUMES, RESUME_AGAIN_S = 4, 15.0
+RESUMES, RESUME_AGAIN_S = 12, 15.0
 
 
 class Troubles:

@@ -60,14 +60,16 @@ local function check(lane, fields)
   end
 end
 
--- A free external id for which lanes wait has one in its line that goes on. One that waits for a lane keeps its place
--- in the line.
+-- A free external id for which lanes wait has one in its line that goes on, or its last holder comes back for it. One
+-- that waits for a lane keeps its place in the line.
 local function check_waiters(ext)
   local lock = redis.call('HMGET', prefix .. 'ext:' .. ext, 'lane', 'until')
   if lock[2] and tonumber(lock[2]) > now then return nil end
   if lock[1] then
     local l = redis.call('HMGET', prefix .. 'lane:' .. lock[1], 'token', 'exts')
-    if l[1] and string.find(l[2] or '', ext, 1, true) then return nil end
+    local due, ready = place_of(lock[1])
+    local comes_back = ready or due and due <= now + 2000
+    if (l[1] or comes_back) and string.find(l[2] or '', ext, 1, true) then return nil end
   end
   local waits = false
   for _, lane in ipairs(redis.call('ZRANGE', prefix .. 'wait:' .. ext, 0, -1)) do
