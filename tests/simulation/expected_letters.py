@@ -42,15 +42,18 @@ _LEAVING = ("contact_erasure", "email_change")
 
 
 def _left(history: History, one: Accepted, kinds: tuple[str, ...], *, later: bool) -> bool:
-    """Was there an intent of these kinds about the same person, accepted later or earlier?"""
+    """Was there an intent of these kinds about the same person, accepted later or earlier? Intents of other
+    addresses are in no order."""
     ids = {one.external_id} | _named_at(history, {one.address})
-    there = [
-        told
-        for told in history.accepted.values()
-        if told.intent["kind"] in kinds
-        and (one.address in (at := addresses_of(told.intent)) or ids & _named_at(history, at) - {None})
-    ]
-    return any((told.rank > one.rank) is later for told in there if told.rank != one.rank)
+    for told in history.accepted.values():
+        if told.id == one.id or told.intent["kind"] not in kinds:
+            continue
+        there = addresses_of(told.intent)
+        if one.address in there and (told.rank > one.rank) is later:
+            return True
+        if one.address not in there and ids & _named_at(history, there) - {None}:
+            return True
+    return False
 
 
 def _named_at(history: History, addresses: set[str]) -> set[str | None]:
