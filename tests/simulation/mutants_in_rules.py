@@ -13,7 +13,7 @@ from onelane.workspace import Workspace
 from onelane_worker.engine import external_ids
 from onelane_worker.engine.execute import WriteRecord
 from onelane_worker.engine.lane import _LaneJob
-from onelane_worker.engine.settle import Attempt, Endings
+from onelane_worker.engine.settle import Attempt, Endings, PutBack
 from onelane_worker.lanes.types import KEEP, Grant, Settled, Target
 from onelane_worker.planner import (
     absorb,
@@ -176,9 +176,9 @@ def _none_known(*_: object) -> tuple[()]:
 _postpone = Endings.postpone
 
 
-async def _postponed_as_known(self: Endings, attempt: Attempt, *given: Any, **named: Any) -> Settled | None:
+async def _postponed_as_known(self: Endings, attempt: Attempt, back: PutBack) -> Settled | None:
     attempt.know = replace(attempt.know, journal=None)
-    return await _postpone(self, attempt, *given, **{**named, "may_commit": False})
+    return await _postpone(self, attempt, dataclasses.replace(back, may_commit=False))
 
 
 _without_facts = swap(RegistryEntry, without_facts=_same_entry)
@@ -313,6 +313,8 @@ IN_RULES = (
         "settle-check-not-owed",
         "nobody looks later for a user that the index did not show",
         swap(Endings, _check_after=_no_check),
+        covered="needs a user of the browser that the index hides from a lead's create; "
+        "`tests/unit/engine/test_settle_check.py`",
     ),
     Mutant(
         "departure-not-told",

@@ -6,16 +6,14 @@ checks."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from redis.exceptions import RedisError
 
-from onelane_worker.engine.circuit_breaker import CircuitBreaker
-from onelane_worker.engine.lane import Timing
-from onelane_worker.engine.lease import Lease
-from onelane_worker.lanes.store import LaneStore
+if TYPE_CHECKING:
+    from onelane_worker.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
 BUSY_S, IDLE_S, MORE_S, REFUSED_S = 0.5, 2.0, 0.02, 5.0
@@ -25,26 +23,10 @@ BUSY_PART, IDLE_PART = 0.2, 0.4
 """The first two are at most such a part of a lease: no lease is ended after half a lease without a tick."""
 
 
-class _Engine(Protocol):
-    id: str
-    name: str
-    store: LaneStore
-    breaker: CircuitBreaker
-    max_hold_s: float
-    timing: Timing
-    clock: Callable[[], float]
-
-    def leases(self) -> Iterable[Lease]: ...
-
-    def poke(self, wakes: int = 0) -> None: ...
-
-    def probe(self) -> None: ...
-
-
 class DueTimer:
     """Ticks until it is cancelled."""
 
-    def __init__(self, engine: _Engine, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(self, engine: Engine, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._engine = engine
         self._sleep = sleep
 

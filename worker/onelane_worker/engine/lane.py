@@ -12,17 +12,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 from msgspec.structs import replace
 
-from onelane.workspace import Workspace
 from onelane_worker.engine import external_ids
-from onelane_worker.engine.circuit_breaker import CircuitBreaker
 from onelane_worker.engine.codec import (
     Unreadable,
     batch_of,
@@ -33,13 +29,10 @@ from onelane_worker.engine.codec import (
     problem_of,
     versions_of,
 )
-from onelane_worker.engine.execute import Executor, LockBusy, Performed, WriteRecord
+from onelane_worker.engine.execute import LockBusy, Performed, WriteRecord
 from onelane_worker.engine.lease import Lease
-from onelane_worker.engine.rate_budget import RateBudget
-from onelane_worker.engine.settle import Attempt, Endings, target_of
-from onelane_worker.engine.shutdown import Shutdown
-from onelane_worker.engine.timeline import Made, Observer
-from onelane_worker.lanes.store import LaneStore
+from onelane_worker.engine.settle import Attempt, Endings, PutBack, target_of
+from onelane_worker.engine.timeline import Made
 from onelane_worker.lanes.types import Grant, LaneError, Part, Settled
 from onelane_worker.planner import email_change
 from onelane_worker.planner import operations as op
@@ -47,7 +40,6 @@ from onelane_worker.planner.absorb import absorb
 from onelane_worker.planner.fold import Accepted, Superseded, fold, refold
 from onelane_worker.planner.knowledge import Knowledge, recall
 from onelane_worker.planner.planner import plan
-from onelane_worker.planner.policy import Policy
 from onelane_worker.planner.reconcile import as_journal
 from onelane_worker.planner.retry_policy import (
     Absorb,
@@ -63,6 +55,9 @@ from onelane_worker.planner.retry_policy import (
     handle,
 )
 from onelane_worker.planner.verdicts import Erased, Finish, Reject, Retry, Skip, Wait
+
+if TYPE_CHECKING:
+    from onelane_worker.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
 ALIKE = frozenset({"refused", "forbidden", "unknown_subscription_type"})
@@ -90,24 +85,6 @@ class Timing:
     """Calls after which an attempt is put back: no rule needs that many."""
 
 
-class Shared(Protocol):
-    """What the lanes of one engine share."""
-
-    store: LaneStore
-    workspace: Workspace
-    policy: Policy
-    timing: Timing
-    executor: Executor
-    breaker: CircuitBreaker
-    budget: RateBudget
-    observer: Observer
-    shutdown: Shutdown
-    random: random.Random
-    clock: Callable[[], float]
-    epoch_ms: int | None
-    """When this server may have lost a moment, by its clock; None: never."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Over:
     """The attempt is over; the answer of its script, if it settled."""
@@ -115,7 +92,7 @@ class _Over:
     settled: Settled | None
 
 
-async def serve(shared: Shared, lease: Lease) -> bool:
+async def serve(shared: Engine, lease: Lease) -> bool:
     """Serve the lane for one slice; returns whether other lanes are ready by then.
 
     Redis' errors that time does not heal go through; the lease then runs out.
@@ -131,7 +108,7 @@ async def serve(shared: Shared, lease: Lease) -> bool:
 class _LaneJob:
     """One lane at work."""
 
-    def __init__(self, shared: Shared, lease: Lease) -> None:
+    def __init__(self, shared: Engine, lease: Lease) -> None:
         self._shared = shared
         self._lease = lease
         self._until = shared.clock() + shared.timing.slice_s
@@ -362,7 +339,7 @@ class _LaneJob:
                 return _Over(await self._try_again(attempt, handling))
             case WaitFor(retry_in_s=wait_s, problem=problem):
                 delay_s = wait_s + self._shared.random.uniform(0, min(1.0, wait_s))
-                return _Over(await self._end.postpone(attempt, delay_s, "retrying", problem, counted=False))
+                return _Over(await self._end.postpone(attempt, PutBack(delay_s, "retrying", problem)))
             case StopTheLine(problem=problem):
                 return _Over(await self._park(attempt, problem))
             case ProbeFirst(problem=problem):
@@ -383,7 +360,7 @@ class _LaneJob:
         problem = op.Problem("external_id_busy", message="another address is at work on this external id")
         delay_s = 0.0 if busy.digest is None else BUSY_S
         return await self._end.postpone(
-            attempt, delay_s, "retrying", problem, counted=False, external_id=busy.digest
+            attempt, PutBack(delay_s, "retrying", problem, external_id=busy.digest)
         )
 
     async def _blame(self, attempt: Attempt, problem: op.Problem) -> Settled | None:
@@ -425,29 +402,19 @@ class _LaneJob:
             delay_s = max(delay_s, self._backoff_s(self._lease.grant.head.attempts))
         if pending is not None:
             attempt.know = replace(attempt.know, journal=replace(pending, looks=pending.looks + 1))
-        return await self._end.postpone(
-            attempt,
-            delay_s,
-            "reconciling",
-            attempt.trouble or op.Problem(verdict.why),
-            counted=False,
-            yields=verdict.why == "second_look",
-            failed=attempt.trouble is not None or pending is None,
-        )
+        failed = attempt.trouble is not None or pending is None
+        problem, yields = attempt.trouble or op.Problem(verdict.why), verdict.why == "second_look"
+        back = PutBack(delay_s, "reconciling", problem, yields=yields, failed=failed)
+        return await self._end.postpone(attempt, back)
 
     async def _try_again(self, attempt: Attempt, again: TryAgain) -> Settled | None:
         attempts = self._lease.grant.head.attempts
         unknown = again.may_commit or attempt.know.journal is not None
         if attempts >= self._shared.timing.max_attempts and not unknown:
             return await self._give_up(attempt, Reject("upstream_error", again.problem))
-        return await self._end.postpone(
-            attempt,
-            self._backoff_s(attempts),
-            "retrying",
-            again.problem,
-            counted=True,
-            may_commit=again.may_commit,
-        )
+        delay_s = self._backoff_s(attempts)
+        back = PutBack(delay_s, "retrying", again.problem, counted=True, may_commit=again.may_commit)
+        return await self._end.postpone(attempt, back)
 
     async def _give_up(self, attempt: Attempt, verdict: Reject) -> Settled | None:
         """Dead-letter the head, unless it is not its fault: an outage makes no dead letters.
@@ -465,35 +432,14 @@ class _LaneJob:
     async def _hand_back(self, attempt: Attempt) -> Settled | None:
         """This engine ends; the next one goes on from what is known, without an attempt counted."""
         problem = op.Problem("worker_stops", message="its worker was asked to stop")
-        return await self._end.postpone(attempt, 0.0, "retrying", problem, counted=False, failed=False)
+        return await self._end.postpone(attempt, PutBack(0.0, "retrying", problem, failed=False))
 
-    async def _park(
-        self,
-        attempt: Attempt,
-        problem: op.Problem,
-        *,
-        counted: bool = False,
-        may_commit: bool = False,
-        forgiven: bool = False,
-        yields: bool = False,
-    ) -> Settled | None:
+    async def _park(self, attempt: Attempt, problem: op.Problem, **how: bool) -> Settled | None:
         """Nobody can be served now: no attempt is counted, and lanes are served again when a probe succeeds.
-
-        `forgiven`: the attempts before were the outage's, too. `yields`: an interactive intent that comes
-        here is served."""
-        delay_s = (
-            0.0 if self._shared.breaker.line.shut else self._shared.random.uniform(0.5, 1.0) * self._parked_s
-        )
-        return await self._end.postpone(
-            attempt,
-            delay_s,
-            "parked",
-            problem,
-            counted=counted,
-            may_commit=may_commit,
-            yields=yields,
-            forgiven=forgiven,
-        )
+        `how`: as in `PutBack`."""
+        shut = self._shared.breaker.line.shut
+        delay_s = 0.0 if shut else self._shared.random.uniform(0.5, 1.0) * self._parked_s
+        return await self._end.postpone(attempt, PutBack(delay_s, "parked", problem, **how))  # type: ignore[arg-type]
 
     @property
     def _parked_s(self) -> float:

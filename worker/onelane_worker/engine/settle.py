@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -76,6 +77,27 @@ class Attempt:
     """What went wrong with the create that is being reconciled, if it was made in this attempt."""
     costs: bool = False
     """A call got no answer, and not because nobody's do: however this ends, the attempt counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """How a head goes back into its lane, and why."""
+
+    delay_s: float
+    state: PostponedState
+    problem: Problem
+    counted: bool = False
+    """It costs an attempt. A call without an answer does in any case, but for an outage's."""
+    may_commit: bool = False
+    """A write may take effect still."""
+    yields: bool = False
+    """An interactive intent that comes here is served."""
+    failed: bool = True
+    """The problem is this attempt's; else `status` goes on showing that of an earlier one."""
+    forgiven: bool = False
+    """Earlier attempts do not count any more, either: they were an outage's."""
+    external_id: str | None = None
+    """Digest of a further external id that the next grant must lock."""
 
 
 class Endings:
@@ -263,48 +285,26 @@ class Endings:
         )
         return self._stored(RegistryEntry(contacts=doubted), new_email) if doubted else None
 
-    async def postpone(
-        self,
-        attempt: Attempt,
-        delay_s: float,
-        state: PostponedState,
-        problem: Problem,
-        *,
-        counted: bool,
-        may_commit: bool = False,
-        yields: bool = False,
-        failed: bool = True,
-        forgiven: bool = False,
-        external_id: str | None = None,
-    ) -> Settled | None:
-        """The head stays; the lane is due after the delay, or when its open write can no longer commit.
-
-        `counted`: it costs an attempt. A call without an answer does in any case, but for an outage's.
-        `failed`: the problem is this attempt's; else `status` goes on showing that of an earlier one.
-        `forgiven`: earlier attempts do not count any more, either.
-        `external_id`: digest of a further external id that the next grant must lock.
-        """
-        now_ms = self._lease.now_ms()
-        unknown = may_commit or attempt.know.journal is not None
+    async def postpone(self, attempt: Attempt, back: PutBack) -> Settled | None:
+        """The head stays; the lane is due after the delay, or when its open write can no longer commit."""
+        parked = back.state == "parked"
+        unknown = back.may_commit or attempt.know.journal is not None
         if attempt.desired.mode.checks and not unknown:
-            return await self.check_later(attempt.know, again=True, counted=state != "parked")
+            return await self.check_later(attempt.know, again=True, counted=not parked)
         memory: Part = KEEP
-        if yields and state != "parked":  # who waits for a second look has spoken already
+        if back.yields and not parked:  # who waits for a second look has spoken already
+            now_ms = self._lease.now_ms()
             memory = to_store(remembered(attempt.memory, attempt.desired, False, self._policy, now_ms))
-        row = self._row(self._lease.grant.head, first=True)
+        counted = back.counted or (attempt.costs and not parked)
         await self._put_back(
-            row,
-            problem,
-            state,
-            delay_s,
+            self._row(self._lease.grant.head, first=True),
+            back,
             unknown=unknown,
-            counted=None if forgiven else counted or (attempt.costs and state != "parked"),
-            error=error_json(problem) if failed else KEEP,
+            counted=None if back.forgiven else counted,
+            error=error_json(back.problem) if back.failed else KEEP,
             journal=journal_json(attempt.know.journal),
             registry=self.pointers(attempt.know),
             consent=memory,
-            yields=yields,
-            external_id=external_id,
         )
         return None
 
@@ -316,54 +316,24 @@ class Endings:
             row = self._row(head, first=True)
         except (ValueError, RecursionError):  # that is why
             row = Row(head.id, "unknown", grant.lane, "", head.attempts, at_ms=self._lease.now_ms())
-        await self._put_back(
-            row,
-            problem,
-            "parked",
-            delay_s,
-            unknown=self.recorded or grant.open_write is not None or grant.journal is not None,
-            counted=counted,
-            error=error_json(problem),
-            journal=KEEP,
-            registry=KEEP,
-            consent=KEEP,
-            yields=False,
-            external_id=None,
-        )
+        unknown = self.recorded or grant.open_write is not None or grant.journal is not None
+        back = PutBack(delay_s, "parked", problem)
+        await self._put_back(row, back, unknown=unknown, counted=counted, error=error_json(problem))
 
-    async def _put_back(
-        self,
-        row: Row,
-        problem: Problem,
-        state: PostponedState,
-        delay_s: float,
-        *,
-        unknown: bool,
-        counted: bool | None,
-        error: Part,
-        journal: Part,
-        registry: StoredEntry | Keep | None,
-        consent: Part,
-        yields: bool,
-        external_id: str | None,
-    ) -> None:
+    async def _put_back(self, row: Row, back: PutBack, **stored: Any) -> None:
         now_ms = self._lease.now_ms()
         postponed = await self._store.postpone(
             self._lease.step(),
-            round(delay_s * 1000),
-            state,
-            unknown=unknown,
-            counted=counted,
-            error=error,
-            journal=journal,
-            registry=registry,
-            consent=consent,
-            yields=yields,
-            external_id=external_id,
-            timeline=(timeline.put_back(row, problem, state, delay_s),),
+            round(back.delay_s * 1000),
+            back.state,
+            yields=back.yields,
+            external_id=back.external_id,
+            timeline=(timeline.put_back(row, back.problem, back.state, back.delay_s),),
+            **stored,
         )
         self.ready = postponed.ready
-        self._observer.put_back(row, problem, state, max(0.0, (postponed.due_ms - now_ms) / 1000))
+        wait_s = max(0.0, (postponed.due_ms - now_ms) / 1000)
+        self._observer.put_back(row, back.problem, back.state, wait_s)
 
     async def clear(self, know: Knowledge) -> None:
         """The write was answered: nothing is open any more, but perhaps a create still to be reconciled."""

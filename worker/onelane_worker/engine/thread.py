@@ -13,11 +13,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from onelane_worker.lanes.types import NoWorkspace
+
+if TYPE_CHECKING:
+    from onelane_worker.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
 BEAT_S: Final = 1.0
@@ -29,17 +32,7 @@ STUCK: Final = 70
 """Exit code of a process whose loop was stuck (EX_SOFTWARE)."""
 
 
-class Engine(Protocol):
-    """What serves lanes until it is stopped (engine.py)."""
-
-    async def run(self) -> None: ...
-
-    def poke(self, wakes: int) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-MakeEngine = Callable[[], AbstractAsyncContextManager[Engine]]
+MakeEngine = Callable[[], AbstractAsyncContextManager["Engine"]]
 """Opens what an engine works with, and closes it at the end. It is entered in the loop."""
 
 
