@@ -251,6 +251,7 @@ IN_RULES = (
         "old-facts-prove-consent",
         "what is known from before the person spoke is taken for an answer to it",
         swap(request_body, needed=_any_fact_proves),
+        covered="needs a choice of others between two words; `tests/unit/planner/test_consent.py`",
     ),
     # ── what intents want ──
     Mutant(
@@ -320,15 +321,21 @@ IN_RULES = (
         "departure-not-told",
         "the lane of an address that somebody has left is not told",
         swap(external_ids, left=_none_known),
+        covered="where one account has two addresses the checker cannot say whose value is right; "
+        "`tests/unit/engine/test_elsewhere.py`",
     ),
     Mutant(
         "pointer-ignored",
         "the contact that an external id points at is not used",
         swap(external_ids, pointed=lambda know, *_: know),
+        covered="the search that stands in for it costs a call; `TestExternalIds` in "
+        "`tests/unit/engine/test_lane.py`",
     ),
     Mutant(
         "no-lock-for-a-move",
         "a change of address does not lock the external id that its contact has",
         swap(external_ids, further=_no_journal),
+        covered="where one account has two addresses the checker cannot say whose value is right; "
+        "`tests/unit/engine/test_email_change.py`",
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.world.world import World
 
-from onelane import ContactSync, ContactUpsert, LeadCapture
+from onelane import ContactSync, ContactUpsert, LeadCapture, ProductSignUp
 
 ANN, BOB, CAT = "ann@example.test", "bob@example.test", "cat@example.test"
 
@@ -27,6 +27,16 @@ def name_of(world: World) -> str | None:
     [contact] = world.sandbox.contacts()
     name: str | None = contact["name"]
     return name
+
+
+def test_who_has_moved_away_is_not_written_to_from_the_old_address(world: World) -> None:
+    world.do(ProductSignUp(email=ANN, external_id="u-1", name="Ann"))
+    world.do(ProductSignUp(email=BOB, external_id="u-1"))  # the same account, at another address
+    assert world.do(form(ANN, "Somebody else")).result == "created"
+    assert {one["email"]: one["name"] for one in world.sandbox.contacts()} == {
+        BOB: "Ann",
+        ANN: "Somebody else",
+    }
 
 
 class TestAtHome:
