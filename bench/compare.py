@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +278,28 @@ def shown(scores: Sequence[Score]) -> Table:
     return table
 
 
+HEADS = (
+    "policy", "duplicate leads", "duplicate users", "lost updates", "wrong consent", "given up",
+    "calls an intent", "p50, s", "p99, s", "never",
+)  # fmt: skip
+PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
+BEGIN, END = "<!-- policies -->\n", "<!-- /policies -->"
+
+
+def as_markdown(scores: Sequence[Score], mix: Mix) -> str:
+    """The table for a page, with what it was measured on."""
+    rows = ["| " + " | ".join(HEADS) + " |", "| --- |" + " ---: |" * (len(HEADS) - 1)]
+    for one in scores:
+        name = f"**{one.policy}**" if one.policy == "Onelane" else one.policy
+        counts = (one.duplicate_leads, one.duplicate_users, one.lost_updates, one.wrong_consent, one.given_up)
+        times = (f"{one.calls_per_intent:.2f}", f"{one.p50_s:.1f}", f"{one.p99_s:.0f}", str(one.never))
+        rows.append("| " + " | ".join((name, *map(str, counts), *times)) + " |")
+    said = (
+        f"{len(mix.people)} people, {len(mix.events)} intents, {date.today()}, {os.cpu_count()} processors."
+    )
+    return "\n".join([*rows, "", said, ""])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument("--people", type=int, default=210)
@@ -283,9 +307,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", choices=POLICIES, help="may be given several times")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     asked = parser.parse_args()
     mix = make_mix(asked.people, asked.seconds, asked.seed)
     scores = compare(asked.only or list(POLICIES), mix, lambda text: console.print(text, style="dim"))
+    if asked.write:
+        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+        PAGE.write_text(before + BEGIN + as_markdown(scores, mix) + END + rest.partition(END)[2], "utf-8")
     if asked.json:
         print(json.dumps([asdict(one) for one in scores], indent=2))
     else:
