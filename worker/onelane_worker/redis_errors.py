@@ -44,6 +44,7 @@ _REFUSALS = {
         Refusal("BUSY", "is held up by a script that does not end", "SCRIPT KILL ends that script."),
         Refusal("MASTERDOWN", "is a replica and has lost its primary", "Use the primary's address."),
         Refusal("CLUSTERDOWN", "is a node of a Redis Cluster that is down", "Onelane needs a single server."),
+        Refusal("CROSSSLOT", "is a node of a Redis Cluster", "Onelane needs a single server."),
         Refusal("TRYAGAIN", "is a cluster that moves these keys", _WAIT),
         Refusal("NOAUTH", "wants a password", "Put it into the URL."),
         Refusal("WRONGPASS", "refuses our user name or password", "Correct them in the URL."),
@@ -51,7 +52,7 @@ _REFUSALS = {
         Refusal("MAXCLIENTS", "has too many connections", "Raise its maxclients, or close others."),
     )
 }
-_LASTING = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+_LASTING = frozenset({"CROSSSLOT", "NOAUTH", "WRONGPASS", "NOPERM"})
 """These stand until a person corrects something."""
 _CODE = re.compile(rf"(?:^|[\s-])({'|'.join(_REFUSALS)})\b")
 _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (

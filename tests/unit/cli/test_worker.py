@@ -57,6 +57,7 @@ def test_options_reach_the_worker(command: Command, started: list[Any]) -> None:
     assert started == [(3, "warning", "w1@%h"), (None, "info", None)]
 
 
+@pytest.mark.usefixtures("logging_stays")
 def test_a_host_applications_own_celery_worker_is_left_alone(valkey_url: str) -> None:
     host = Celery("host", broker=valkey_url, set_as_current=False)
     with start_worker(host, pool="solo", concurrency=3, perform_ping_check=False, loglevel="error") as worker:

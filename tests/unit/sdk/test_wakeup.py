@@ -14,6 +14,7 @@ from onelane import ContactQueue, ContactSync, LeadCapture
 from onelane.wakeup import TASK, Waker, celery_queue
 
 
+@pytest.mark.usefixtures("logging_stays")
 def test_a_celery_worker_takes_one_for_each_lane_that_became_ready(valkey: Redis, valkey_url: str) -> None:
     app = Celery("wake-test", broker=valkey_url, set_as_current=False)
     app.conf.task_queues = [celery_queue("shop")]

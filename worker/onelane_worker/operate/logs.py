@@ -25,7 +25,7 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 def configure(level: int = logging.INFO) -> None:
     """Send structlog's and the standard library's records the same way, to standard error."""
     ending: tuple[structlog.typing.Processor, ...] = (
-        (_spell_out, structlog.dev.ConsoleRenderer())
+        (_spell_out, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
         if _on_a_terminal()
         else (structlog.processors.JSONRenderer(),)
     )
