@@ -282,7 +282,8 @@ HEADS = (
     "policy", "duplicate leads", "duplicate users", "lost updates", "wrong consent", "given up",
     "calls an intent", "p50, s", "p99, s", "never",
 )  # fmt: skip
-PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "comparison.md")
 BEGIN, END = "<!-- policies -->\n", "<!-- /policies -->"
 
 
@@ -307,17 +308,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", choices=POLICIES, help="may be given several times")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument(
+        "--write", action="store_true", help="put the table into README and docs/comparison.md"
+    )
     asked = parser.parse_args()
     mix = make_mix(asked.people, asked.seconds, asked.seed)
     scores = compare(asked.only or list(POLICIES), mix, lambda text: console.print(text, style="dim"))
     if asked.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-        PAGE.write_text(before + BEGIN + as_markdown(scores, mix) + END + rest.partition(END)[2], "utf-8")
+        for page in PAGES:
+            before, _, rest = page.read_text("utf-8").partition(BEGIN)
+            page.write_text(before + BEGIN + as_markdown(scores, mix) + END + rest.partition(END)[2], "utf-8")
     if asked.json:
         print(json.dumps([asdict(one) for one in scores], indent=2))
     else:
-        Console().print(shown(scores))
+        Console(width=None if sys.stdout.isatty() else 120).print(shown(scores))
     return int(any(one.policy == "Onelane" and not one.is_clean for one in scores))
 
 
